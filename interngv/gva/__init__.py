@@ -1,0 +1,17 @@
+"""General Vision Architecture: the MetaNet family. Needs torch and mmengine only."""
+
+from interngv.gva.archs import ARCHS, Arch, Stage
+from interngv.gva.metanet import MetaNet
+from interngv.gva.weights import LoadReport, ReleasedInit, WeightsError, load_trunk, to_released
+
+__all__ = [
+    "ARCHS",
+    "Arch",
+    "LoadReport",
+    "MetaNet",
+    "ReleasedInit",
+    "Stage",
+    "WeightsError",
+    "load_trunk",
+    "to_released",
+]

@@ -1,0 +1,161 @@
+"""Convolution operators of MetaNet: MBConv and FusedMBConv with squeeze-and-excitation, pre-activation batch norm.
+
+Source: the layouts of the released gv-benchmark MetaNet and of UniNet (arXiv 2207.05420), restated from their formulas.
+Names of shapes: B batch, C channels, H and W height and width of the map at hand. Maps are (B, C, H, W) tensors in
+channels-last memory, so that token operators see (B, H, W, C) without a copy.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (arXiv 1603.09382): drops a whole residual branch per sample with probability ``rate``."""
+
+    def __init__(self, rate: float = 0.0) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = 1.0 - self.rate
+        mask = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep)
+        return x * mask.div_(keep)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """Nearest multiple of ``divisor`` that is not more than 10 % below ``value`` (MobileNet's rule)."""
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
+
+
+def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, pre_norm: nn.BatchNorm2d | None = None) -> Tensor:
+    """``norm(conv(pre_norm(x)))``; norms in eval mode are folded into the convolution, which saves two passes over the map.
+
+    ``pre_norm`` needs a convolution without zero padding (1x1), where an affine map of the input commutes with it.
+    """
+    if norm.training or (pre_norm is not None and pre_norm.training):
+        return norm(conv(x if pre_norm is None else pre_norm(x)))
+    weight, bias = conv.weight, conv.bias
+    if pre_norm is not None:
+        scale, shift = _scale_and_shift(pre_norm)
+        moved = weight.flatten(1) @ shift
+        weight, bias = weight * scale.view(1, -1, 1, 1), moved if bias is None else bias + moved
+    scale, shift = _scale_and_shift(norm)
+    weight = weight * scale.view(-1, 1, 1, 1)
+    bias = shift if bias is None else bias * scale + shift
+    return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gate: pool -> conv1x1 -> ReLU -> conv1x1 -> hard sigmoid -> scale, squeezed to a quarter of the width."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        squeezed = make_divisible(channels // 4)
+        self.reduce = nn.Conv2d(channels, squeezed, 1)
+        self.expand = nn.Conv2d(squeezed, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.expand(F.relu(self.reduce(F.adaptive_avg_pool2d(x, 1))))
+        return x * F.hardsigmoid(gate)
+
+
+class PooledShortcut(nn.Sequential):
+    """Residual path of a block that changes width or stride: max-pool 3x3 with the stride, then conv1x1."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(3, stride, padding=1)
+        self.conv = nn.Conv2d(in_channels, out_channels, 1)
+
+
+def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    """Identity where width and resolution stay, else :class:`PooledShortcut`."""
+    same = stride == 1 and in_channels == out_channels
+    return nn.Identity() if same else PooledShortcut(in_channels, out_channels, stride)
+
+
+def zero_norm(channels: int) -> nn.BatchNorm2d:
+    """Batch norm whose weight starts at 0, so that the residual branch it ends starts as nothing."""
+    norm = nn.BatchNorm2d(channels)
+    nn.init.zeros_(norm.weight)
+    return norm
+
+
+class MBConv(nn.Module):
+    """Inverted bottleneck: BN -> conv1x1 -> BN -> GELU -> depthwise 3x3 -> BN -> GELU -> SE -> conv1x1 -> BN(0).
+
+    The first norm and the expansion are left out where ``expansion`` and ``stride`` are both 1.
+    (B, in_channels, H, W) -> (B, out_channels, ceil(H / stride), ceil(W / stride)).
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int = 1, expansion: float = 4, drop_path: float = 0.0
+    ) -> None:
+        super().__init__()
+        hidden = int(in_channels * expansion)
+        self.shortcut = shortcut(in_channels, out_channels, stride)
+        self.expands = expansion != 1 or stride != 1
+        if self.expands:
+            self.pre_norm = nn.BatchNorm2d(in_channels)
+            self.expand = nn.Conv2d(in_channels, hidden, 1, bias=False)
+            self.expand_norm = nn.BatchNorm2d(hidden)
+        self.depthwise = nn.Conv2d(hidden, hidden, 3, stride, padding=1, groups=hidden, bias=False)
+        self.depthwise_norm = nn.BatchNorm2d(hidden)
+        self.se = SqueezeExcite(hidden)
+        self.project = nn.Conv2d(hidden, out_channels, 1)
+        self.project_norm = zero_norm(out_channels)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        if self.expands:
+            y = F.gelu(conv_norm(y, self.expand, self.expand_norm, self.pre_norm))
+        y = F.gelu(conv_norm(y, self.depthwise, self.depthwise_norm))
+        y = conv_norm(self.se(y), self.project, self.project_norm)
+        return self.shortcut(x) + self.drop_path(y)
+
+
+class FusedMBConv(nn.Module):
+    """MBConv with expansion and depthwise convolution fused: BN -> conv3x3 -> BN -> GELU -> SE -> conv1x1 -> BN(0).
+
+    Where ``expansion`` is 1 the branch is SE -> conv3x3 -> BN(0). Shapes as in :class:`MBConv`.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int = 1, expansion: float = 4, drop_path: float = 0.0
+    ) -> None:
+        super().__init__()
+        hidden = int(in_channels * expansion)
+        self.shortcut = shortcut(in_channels, out_channels, stride)
+        self.expands = expansion != 1
+        if self.expands:
+            self.pre_norm = nn.BatchNorm2d(in_channels)
+            self.expand = nn.Conv2d(in_channels, hidden, 3, stride, padding=1, bias=False)
+            self.expand_norm = nn.BatchNorm2d(hidden)
+        self.se = SqueezeExcite(hidden)
+        self.project = (
+            nn.Conv2d(hidden, out_channels, 1)
+            if self.expands
+            else nn.Conv2d(hidden, out_channels, 3, stride, padding=1)
+        )
+        self.project_norm = zero_norm(out_channels)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        if self.expands:
+            y = F.gelu(conv_norm(self.pre_norm(y), self.expand, self.expand_norm))
+        y = conv_norm(self.se(y), self.project, self.project_norm)
+        return self.shortcut(x) + self.drop_path(y)

@@ -1,0 +1,21 @@
+"""Registries of interngv: children of mmengine's roots with the scope ``interngv``.
+
+A host project (mmpretrain, mmdet, mmsegmentation or plain mmengine) sees everything that is registered here after
+``custom_imports = dict(imports=['interngv'])`` and names it with the scope prefix: ``dict(type='interngv.MetaNet')``.
+``locations`` lists the modules whose import registers the plug-ins; mmengine imports them on the first look-up.
+"""
+
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+from mmengine.registry import VISBACKENDS as MMENGINE_VISBACKENDS
+from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
+from mmengine.registry import Registry
+
+MODELS = Registry("model", parent=MMENGINE_MODELS, scope="interngv", locations=["interngv.gva"])
+OPTIM_WRAPPERS = Registry(
+    "optim_wrapper", parent=MMENGINE_OPTIM_WRAPPERS, scope="interngv", locations=["interngv.engine"]
+)
+VISBACKENDS = Registry("vis_backend", parent=MMENGINE_VISBACKENDS, scope="interngv", locations=["interngv.engine"])
+WEIGHT_INITIALIZERS = Registry(
+    "weight initializer", parent=MMENGINE_WEIGHT_INITIALIZERS, scope="interngv", locations=["interngv.gva"]
+)
