@@ -143,9 +143,7 @@ class PlainDSM(nn.Module):
     def __init__(self, kind: str, i: int, o: int, stride: int, head_dim: int) -> None:
         super().__init__()
         self.kind, self.heads = kind, o // head_dim
-        self.conv = nn.Sequential(
-            nn.Conv2d(i, i, 3, stride, 1, groups=i), nn.BatchNorm2d(i), nn.Conv2d(i, o, 1)
-        )
+        self.conv = nn.Sequential(nn.Conv2d(i, i, 3, stride, 1, groups=i), nn.BatchNorm2d(i), nn.Conv2d(i, o, 1))
         if kind == "lg":
             self.q_ln, self.kv_ln = nn.LayerNorm(o), nn.LayerNorm(i)
             self.to_kv, self.out = nn.Linear(i, 2 * o), nn.Linear(o, o)

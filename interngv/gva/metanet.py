@@ -104,6 +104,8 @@ class MetaNet(BaseModule):
         stages = self.arch.stages
         self.levels = len(self.arch.level_stages)
         self.out_indices = tuple(self._in_range("out_indices", i, 0, self.levels) for i in out_indices)
+        if not self.out_indices:
+            raise ValueError("out_indices names no feature level")
         self.frozen_stages = self._in_range("frozen_stages", frozen_stages, -1, len(stages) + 1)
         if not 0.0 <= drop_path_rate < 1.0:
             raise ValueError(f"drop_path_rate must be in [0, 1), got {drop_path_rate}")

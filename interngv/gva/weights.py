@@ -147,12 +147,12 @@ def load_trunk(model: nn.Module, state: StateDict, coverage: float = 0.99, by_st
     own = model.state_dict()
     pairs = match(state, own, by_structure)
     used = set(pairs.values())
-    report = LoadReport(
-        tuple(pairs), tuple(k for k in own if k not in pairs), tuple(k for k in state if k not in used)
-    )
+    report = LoadReport(tuple(pairs), tuple(k for k in own if k not in pairs), tuple(k for k in state if k not in used))
     if report.coverage < coverage:
         raise WeightsError(f"the checkpoint does not fit: {report}; at least {coverage:.1%} must load")
-    model.load_state_dict({ours: state[theirs].reshape(own[ours].shape) for ours, theirs in pairs.items()}, strict=False)
+    model.load_state_dict(
+        {ours: state[theirs].reshape(own[ours].shape) for ours, theirs in pairs.items()}, strict=False
+    )
     print_log(f"weights: {report}", logger="current")
     return report
 
