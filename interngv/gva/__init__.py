@@ -2,14 +2,14 @@
 
 from interngv.gva.archs import ARCHS, Arch, Stage
 from interngv.gva.metanet import MetaNet
-from interngv.gva.weights import LoadReport, ReleasedInit, WeightsError, load_trunk, to_released
+from interngv.gva.weights import LoadReport, PretrainedTrunk, WeightsError, load_trunk, to_released
 
 __all__ = [
     "ARCHS",
     "Arch",
     "LoadReport",
     "MetaNet",
-    "ReleasedInit",
+    "PretrainedTrunk",
     "Stage",
     "WeightsError",
     "load_trunk",

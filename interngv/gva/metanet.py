@@ -81,7 +81,7 @@ class MetaNet(BaseModule):
             stages also the projection. Frozen parts get no gradient and keep their batch-norm statistics.
         norm_eval: keeps every batch norm in eval mode while training.
         with_cp: recomputes each block's activations in the backward pass instead of keeping them.
-        init_cfg: mmengine's initialisation config, for instance ``dict(type='interngv.Released', checkpoint=...)``.
+        init_cfg: mmengine's initialisation config, for instance ``dict(type='interngv.PretrainedTrunk', checkpoint=...)``.
 
     Input (B, in_channels, H, W) of any height and width; a level of stride s has ceil(H / s) x ceil(W / s) pixels.
     Raises ValueError for an unknown arch, a wrong stage table, or indices out of range.

@@ -173,9 +173,9 @@ def to_released(model: nn.Module, template: StateDict | None = None, prefix: str
     return {prefix + theirs: own[ours].reshape(template[theirs].shape) for ours, theirs in pairs.items()}
 
 
-@WEIGHT_INITIALIZERS.register_module(name="Released")
-class ReleasedInit:
-    """``init_cfg=dict(type='interngv.Released', checkpoint=...)``: a trunk from a released, host or interngv checkpoint.
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedTrunk:
+    """``init_cfg=dict(type='interngv.PretrainedTrunk', checkpoint=...)``: a trunk from a released, host or interngv checkpoint.
 
     ``task`` picks a trunk of a generalist's file, ``coverage`` is the share of tensors that must load. Names inside
     blocks are matched by structure for ``.pth`` files only: a safetensors file does not keep the order of registration.

@@ -1,0 +1,110 @@
+"""The ``interngv`` command: doctor, list, explain, train, test. Thin, and quick to start: torch loads where needed."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from interngv import compat
+from interngv.version import __version__
+
+app = typer.Typer(help="INTERN's general vision, on the OpenMMLab stack.", no_args_is_help=True, add_completion=False)
+PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"interngv {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False) -> None:
+    """INTERN's general vision, on the OpenMMLab stack."""
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what works (each is tried) and how to repair what does not."""
+    from interngv.doctor import report
+
+    raise typer.Exit(report())
+
+
+@app.command("list")
+def list_names(what: Annotated[str, typer.Argument(help="configs, archs or models")] = "configs") -> None:
+    """List what ships: configs, named sizes of MetaNet, or the models of the model zoo."""
+    from interngv.names import suggest
+
+    listings = {"configs": _configs, "archs": _archs, "models": _models}
+    if what not in listings:
+        _refuse(f"cannot list {what!r}{suggest(what, listings)} valid: {', '.join(listings)}")
+    for line in listings[what]():
+        print(line)
+
+
+@app.command()
+def explain(config: str, key: str) -> None:
+    """Say which file and line of the _base_ chain set KEY (dotted) in CONFIG (a path or a shipped name)."""
+    compat.repair_torchvision()  # left out at start
+    from interngv.engine.config_error import ConfigError
+    from interngv.engine.config_source import explain as origin
+
+    try:
+        print(origin(config, key))
+    except ConfigError as error:
+        _refuse(str(error))
+
+
+@app.command(context_settings=PASS_ON)
+def train(context: typer.Context) -> None:
+    """Train a config: all arguments go to tools/train.py (interngv train --help)."""
+    _run_tool("train", context.args)
+
+
+@app.command(context_settings=PASS_ON)
+def test(context: typer.Context) -> None:
+    """Test a checkpoint: all arguments go to tools/test.py (interngv test --help)."""
+    _run_tool("test", context.args)
+
+
+def _shipped() -> Path:
+    """Folder that holds configs, model_zoo and tools: inside the installed package, else the checkout."""
+    package = Path(__file__).resolve().parent
+    return package / ".mim" if (package / ".mim").is_dir() else package.parent
+
+
+def _run_tool(name: str, arguments: list[str]) -> None:
+    tool = _shipped() / "tools" / f"{name}.py"
+    raise typer.Exit(subprocess.run([sys.executable, str(tool), *arguments]).returncode)
+
+
+def _refuse(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def _configs() -> list[str]:
+    root = _shipped() / "configs"
+    found = (path.relative_to(root) for path in root.rglob("*.py"))
+    return sorted(str(path) for path in found if "_base_" not in path.parts)
+
+
+def _archs() -> list[str]:
+    from interngv.gva import ARCHS
+
+    return list(ARCHS)
+
+
+def _models() -> list[str]:
+    import yaml
+
+    files = sorted((_shipped() / "model_zoo").rglob("*.yml"))
+    entries = [yaml.safe_load(path.read_text()) or {} for path in files]
+    return [model["Name"] for entry in entries if isinstance(entry, dict) for model in entry.get("Models") or []]
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,10 @@
+"""What all stages share: configs, launching, checkpoints, mixed precision, logs.
+
+Importing this package registers its plug-ins and needs torch and mmengine only.
+"""
+
+from interngv.engine.errors import UserError
+from interngv.engine.optim_wrapper import AmpOptimWrapper
+from interngv.engine.vis_backend import CSVVisBackend
+
+__all__ = ["AmpOptimWrapper", "CSVVisBackend", "UserError"]

@@ -1,0 +1,162 @@
+"""The dry run: what a config would do, without training and without writing a file."""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS, MODELS
+from torch import nn
+
+from interngv.engine.errors import UserError
+from interngv.engine.pictures import name_pictures
+from interngv.engine.preflight import check_data, datasets
+from interngv.engine.schedule import batch_lines, schedule_lines
+from interngv.gva.complexity import multiply_adds, parameters
+
+Shape = tuple[int, int, int]
+
+
+def report(cfg: Config, model: nn.Module, split: str, world: int, shape: Shape | None = None) -> list[str]:
+    """The dry run's lines for a model and the loader ``split`` (``train_dataloader`` adds the schedule).
+
+    ``shape`` is (channels, height, width); without it the size is that of the split's first sample, else the config's.
+
+    Raises:
+        UserError: the input size is not given and found in neither data nor config, or is not positive.
+    """
+    dataset = _dataset(cfg, split)
+    source, shape = _input_shape(cfg, split, shape, dataset)
+    count, scope = _multiply_adds(model, shape)
+    lines = ["resolved config:", cfg.pretty_text.rstrip(), ""]
+    lines.append(f"parameters: {parameters(model)}")
+    lines.append(f"multiply-adds: {count if count is not None else 'not counted'}{scope}")
+    lines.append(f"input: {' x '.join(map(str, shape))} ({source})")
+    if split == "train_dataloader":
+        lines += batch_lines(cfg[split], world, cfg.optim_wrapper.get("accumulative_counts", 1))
+        lines += schedule_lines(cfg, world, None if dataset is None else len(dataset))
+    else:
+        lines += batch_lines(cfg[split], world)
+    return lines
+
+
+def meta_model(cfg: Config) -> nn.Module:
+    """Build the config's model without memory for its weights; on the CPU where a constructor computes with values.
+
+    Raises:
+        UserError: one of interngv's constructors refuses a value of the config.
+    """
+    config = copy.deepcopy(cfg.model)
+    if cfg.get("data_preprocessor") is not None:
+        config.setdefault("data_preprocessor", copy.deepcopy(cfg.data_preprocessor))
+    try:
+        try:
+            with torch.device("meta"):
+                return MODELS.build(copy.deepcopy(config))
+        except (NotImplementedError, RuntimeError):
+            return MODELS.build(config)
+    except ValueError as error:
+        if not _raised_by_us(error):
+            raise
+        raise UserError(f"the config's model cannot be built: {error}") from error
+
+
+def config_shape(cfg: Config, split: str) -> Shape | None:
+    """Input size that the config states (last crop or resize, else the preprocessor's), or None."""
+    channels = len(_preprocessor(cfg).get("mean") or [0, 0, 0])
+    for _, dataset in datasets(cfg.get(split), split):
+        for transform in reversed(dataset.get("pipeline") or []):
+            height, width = _transform_size(transform)
+            if height and width:
+                return channels, height, width
+    size = _preprocessor(cfg).get("size")
+    return (channels, *_pair(size)) if size else None
+
+
+def _raised_by_us(error: Exception) -> bool:
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("interngv.")
+
+
+def _input_shape(cfg: Config, split: str, given: Shape | None, dataset: Any) -> tuple[str, Shape]:
+    if given is not None:
+        source, shape = "--shape", given
+    elif (sampled := _sample_shape(dataset)) is not None:
+        source, shape = f"first sample of {split}", sampled
+    elif (stated := config_shape(cfg, split)) is not None:
+        source, shape = f"{split}'s pipeline, no data here", stated
+    else:
+        raise UserError(f"input size unknown: no data at {split} and no size in its pipeline; give --shape C H W")
+    if min(shape) < 1:
+        raise UserError(f"input size {' x '.join(map(str, shape))} ({source}): every number must be at least 1")
+    return source, shape
+
+
+def _dataset(cfg: Config, split: str) -> Any:
+    try:
+        check_data(cfg, (split,))
+    except UserError:
+        return None
+    dataset = DATASETS.build(copy.deepcopy(cfg[split].dataset))
+    name_pictures(dataset)
+    return dataset
+
+
+def _sample_shape(dataset: Any) -> Shape | None:
+    if dataset is None or not len(dataset):
+        return None
+    inputs = dataset[0].get("inputs")
+    if not torch.is_tensor(inputs) or inputs.ndim != 3:
+        return None
+    channels, height, width = inputs.shape
+    return channels, height, width
+
+
+def _preprocessor(cfg: Config) -> Mapping:
+    return cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
+
+
+def _transform_size(transform: Mapping) -> tuple[int, int]:
+    if transform.get("crop_size") is not None:
+        return _pair(transform["crop_size"])
+    width, height = _pair(transform.get("scale"))  # mm* write a scale as (width, height)
+    return height, width
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    if isinstance(size, int) and not isinstance(size, bool):
+        return size, size
+    if isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size):
+        return size[0], size[1]
+    return 0, 0
+
+
+def _multiply_adds(model: nn.Module, shape: Shape) -> tuple[int | None, str]:
+    """The count and what it leaves out. Detectors want annotations to run whole: their trunk and neck are counted."""
+    picture = torch.zeros(1, *shape, device=next(model.parameters()).device)
+    ways: list[tuple[Callable[[], int], str]] = [(lambda: multiply_adds(model, picture, mode="tensor"), "")]
+    if hasattr(model, "extract_feat"):
+        ways.append((lambda: multiply_adds(_Features(model), picture), " (backbone and neck)"))
+    backbone = getattr(model, "backbone", None)
+    if isinstance(backbone, nn.Module):
+        ways.append((lambda: multiply_adds(backbone, picture), " (backbone)"))
+    for count, scope in ways:
+        try:
+            return count(), scope
+        except (TypeError, AttributeError, NotImplementedError, RuntimeError, AssertionError, IndexError):
+            continue
+    return None, ""
+
+
+class _Features(nn.Module):
+    """A host model's ``extract_feat`` as a forward pass."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, picture: torch.Tensor) -> Any:
+        return self.model.extract_feat(picture)

@@ -1,0 +1,239 @@
+"""What tools/train.py and tools/test.py do: read the config, look before leaping, start the processes, run."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import RUNNERS, init_default_scope
+from mmengine.runner import Runner
+from torch import nn
+
+from interngv.engine import checkpoint_io, preflight
+from interngv.engine.config import load_config
+from interngv.engine.config_check import check_config
+from interngv.engine.distributed import fit_to_cpu, place, processes
+from interngv.engine.dry_run import Shape, meta_model, report
+from interngv.engine.errors import UserError
+from interngv.engine.low_precision import operators_in_float32, predictions_in_float32
+from interngv.engine.optim_wrapper import amp_dtype
+from interngv.engine.pictures import NamesPictures
+
+_TRAIN = ("train_dataloader", "val_dataloader")
+_TEST = ("test_dataloader",)
+
+
+def train(
+    config: str,
+    *,
+    work_dir: str | None = None,
+    resume: str | None = None,
+    amp: bool = False,
+    launcher: str = "none",
+    options: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    dry_run: bool = False,
+    shape: Shape | None = None,
+) -> None:
+    """Train a config, or print what it would do.
+
+    Args:
+        config: path or name of a config.
+        work_dir: where logs and checkpoints go; the config's own, else ``work_dirs/NAME``, where left out.
+        resume: ``'auto'`` for the work dir's last checkpoint, or a checkpoint file.
+        amp: mixed precision, see :class:`interngv.engine.AmpOptimWrapper`.
+        launcher: ``none``, ``pytorch`` (torchrun), ``slurm`` or ``mpi``.
+        options: dotted keys that override the config.
+        seed: replaces the config's ``randomness.seed``.
+        dry_run: print the plan; train nothing, write nothing.
+        shape: channels, height and width for the dry run's count of multiply-adds.
+
+    Raises:
+        UserError, ConfigError: something given is wrong; nothing was written.
+    """
+    rank, world = place(launcher)
+    cfg = _config(config, options, work_dir, launcher)
+    _require(cfg, ("train_dataloader", "train_cfg", "optim_wrapper"), config, "trains")
+    if seed is not None:
+        cfg.setdefault("randomness", {})["seed"] = seed
+    if amp:
+        _train_in_mixed_precision(cfg)
+    _look(cfg, _TRAIN, dry_run)
+    model = _model(cfg, world)
+    _print(_check_start(cfg, resume, model), rank)
+    if dry_run:
+        _print([*report(cfg, model, "train_dataloader", world, shape), f"checkpoints: {cfg.work_dir}"], rank)
+        return
+    with processes(launcher, _dist_cfg(cfg)), checkpoint_io.safe_loading():
+        _runner(cfg, world).train()
+
+
+def test(
+    config: str,
+    checkpoint: str,
+    *,
+    work_dir: str | None = None,
+    amp: bool = False,
+    launcher: str = "none",
+    options: Mapping[str, Any] | None = None,
+    out: str | None = None,
+    dry_run: bool = False,
+    shape: Shape | None = None,
+) -> dict[str, float]:
+    """Measure a checkpoint on a config's test set and return the metrics; arguments as in :func:`train`.
+
+    Args:
+        checkpoint: file of a model trained with this config; it must hold a value for every tensor of the model.
+        out: JSON file for the metrics; written whole or not at all.
+
+    Raises:
+        UserError, ConfigError: something given is wrong; nothing was written.
+    """
+    rank, world = place(launcher)
+    cfg = _config(config, options, work_dir, launcher)
+    _require(cfg, ("test_dataloader", "test_cfg", "test_evaluator"), config, "tests")
+    cfg.load_from, cfg.resume = checkpoint, False
+    if amp:
+        cfg.test_cfg.fp16 = True
+    if out and not dry_run:
+        _check_out(out)
+    _look(cfg, _TEST, dry_run)
+    model = _model(cfg, world)
+    found = checkpoint_io.require_whole(model, checkpoint_io.read_checkpoint(checkpoint), checkpoint)
+    if dry_run:
+        _print([*report(cfg, model, "test_dataloader", world, shape), f"checkpoint: {checkpoint} ({found})"], rank)
+        return {}
+    with processes(launcher, _dist_cfg(cfg)), checkpoint_io.safe_loading():
+        cfg = _without_training(cfg)
+        runner = _runner(cfg, world)
+        if _amp_dtype(cfg) == torch.bfloat16:
+            predictions_in_float32(runner.model)
+        metrics = {name: _plain(value) for name, value in runner.test().items()}
+    if out and rank == 0:
+        _write_json(Path(out), metrics)
+    return metrics
+
+
+def _config(config: str, options: Mapping[str, Any] | None, work_dir: str | None, launcher: str) -> Config:
+    cfg = load_config(config, dict(options or {}))
+    check_config(cfg)
+    cfg.launcher = launcher
+    name = Path(cfg.filename or config).stem
+    cfg.work_dir = os.path.abspath(os.path.expanduser(work_dir or cfg.get("work_dir") or f"work_dirs/{name}"))
+    init_default_scope(cfg.get("default_scope") or "mmengine")
+    return cfg
+
+
+def _require(cfg: Config, keys: tuple[str, ...], name: str, verb: str) -> None:
+    missing = [key for key in ("model", *keys) if cfg.get(key) is None]
+    if missing:
+        raise UserError(f"config {name} lacks {', '.join(missing)}: a config that {verb} defines them")
+
+
+def _look(cfg: Config, splits: tuple[str, ...], dry_run: bool) -> None:
+    preflight.check_sizes(cfg, splits)
+    if dry_run:
+        return
+    preflight.check_writable(cfg.work_dir, "work dir")
+    preflight.check_data(cfg, splits)
+
+
+def _amp_dtype(cfg: Config) -> torch.dtype | None:
+    """The number format of the run's autocast, None where it computes in float32."""
+    wrapper = cfg.get("optim_wrapper") or {}
+    if wrapper.get("type") == "interngv.AmpOptimWrapper":
+        return amp_dtype(wrapper.get("dtype"))
+    return amp_dtype(None) if (cfg.get("test_cfg") or {}).get("fp16") else None
+
+
+def _train_in_mixed_precision(cfg: Config) -> None:
+    wrapper = cfg.optim_wrapper
+    kind = wrapper.get("type", "OptimWrapper")
+    if kind not in ("OptimWrapper", "AmpOptimWrapper", "interngv.AmpOptimWrapper"):
+        raise UserError(f"--amp replaces optim_wrapper.type 'OptimWrapper', this config has {kind!r}; leave --amp out")
+    amp_dtype(wrapper.get("dtype"))
+    wrapper["type"] = "interngv.AmpOptimWrapper"
+
+
+def _model(cfg: Config, world: int) -> nn.Module:
+    model = meta_model(cfg)
+    preflight.check_batch_norm(model, world, get_device())
+    return model
+
+
+def _check_start(cfg: Config, resume: str | None, model: nn.Module) -> list[str]:
+    """Settle what the run starts from, see that it fits the model, and return the lines that say so."""
+    lines = []
+    if resume is not None or cfg.get("resume"):
+        lines += _resume_from(cfg, None if resume in (None, "auto") else resume)
+    path = cfg.get("load_from")
+    if path and "://" not in path:
+        check = checkpoint_io.require_whole if cfg.resume else checkpoint_io.require_some
+        found = check(model, checkpoint_io.read_checkpoint(path), path)
+        lines.append(f"{'resuming from' if cfg.resume else 'starting from'} {path}: {found}")
+    return lines
+
+
+def _resume_from(cfg: Config, path: str | None) -> list[str]:
+    file = path or cfg.get("load_from") or checkpoint_io.latest_checkpoint(cfg.work_dir)
+    cfg.resume = file is not None
+    cfg.load_from = str(file) if file else None
+    if file is None:
+        return [f"nothing to resume: no checkpoint in {cfg.work_dir}; training starts from the beginning"]
+    lacking = [key for key in ("optimizer", "message_hub", "meta") if key not in checkpoint_io.read_checkpoint(file)]
+    if lacking:
+        raise UserError(
+            f"checkpoint {file} cannot be resumed: it has no {', '.join(lacking)}; "
+            "to start from its weights use --cfg-options load_from=FILE"
+        )
+    return []
+
+
+def _runner(cfg: Config, world: int) -> Any:
+    if world > 1 and get_device() == "cpu":
+        fit_to_cpu(cfg)
+    if _amp_dtype(cfg) == torch.bfloat16:
+        operators_in_float32()
+    base: Any = RUNNERS.get(cfg.get("runner_type", "Runner")) or Runner
+    runner: Any = type(base.__name__, (NamesPictures, base), {})
+    return runner.from_cfg(cfg)
+
+
+def _without_training(cfg: Config) -> Config:
+    """A copy that a test builds: without data, optimizer and schedule of training, which may not be on this machine."""
+    cfg = cfg.copy()
+    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
+        cfg[key] = None
+    for key in ("val_dataloader", "val_cfg", "val_evaluator"):
+        cfg[key] = None
+    return cfg
+
+
+def _dist_cfg(cfg: Config) -> Mapping:
+    return (cfg.get("env_cfg") or {}).get("dist_cfg") or {}
+
+
+def _check_out(out: str) -> None:
+    preflight.check_writable(Path(out).expanduser().absolute().parent, "folder of --out")
+    if Path(out).is_dir():
+        raise UserError(f"--out {out} is a folder; give a file such as {Path(out) / 'metrics.json'}")
+
+
+def _write_json(path: Path, metrics: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(metrics, indent=2) + "\n")
+    os.replace(part, path)
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _print(lines: list[str], rank: int) -> None:
+    if rank == 0 and lines:
+        print("\n".join(lines), flush=True)

@@ -1,0 +1,1 @@
+"""General Vision Benchmark (GV-B): percentage-shot lists."""

@@ -1,0 +1,1 @@
+"""General Vision Data (GV-D): open data packs by name."""

@@ -1,0 +1,39 @@
+"""Fixtures for all tests: real pictures, from the shared folder where it is, else from installed libraries."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path | None:
+    """Folder of small real data sets (``INTERNGV_TEST_DATA``, else ``../shared/data``), or None where it is absent."""
+    folder = Path(os.environ.get("INTERNGV_TEST_DATA", ROOT.parent / "shared" / "data"))
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scikit-learn's scanned digits as 32 x 32 grey PNG: ``{train,val}/{0..9}/*.png``, 1,437 and 360 pictures."""
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    root = tmp_path_factory.mktemp("digits")
+    images, labels = load_digits(return_X_y=True)
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        folder = root / ("val" if index % 5 == 4 else "train") / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        grey = np.clip(image.reshape(8, 8) * 16, 0, 255).astype(np.uint8)
+        Image.fromarray(grey).resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"{index:04d}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def class_folder(shared_data: Path | None, request: pytest.FixtureRequest) -> Path:
+    """Ten classes of real 32 x 32 pictures, ``{train,val}/CLASS/*``: photographs where shared, else digits."""
+    photographs = shared_data / "cifar10_mini" if shared_data else None
+    return photographs if photographs and photographs.is_dir() else request.getfixturevalue("digits_folder")

@@ -1,0 +1,20 @@
+"""A hook for tests: every step's loss of every process, in full precision."""
+
+from pathlib import Path
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class LossRecorder(Hook):
+    """Appends the loss of each step to ``FOLDER/RANK.txt``."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Write one line."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f"{runner.rank}.txt").open("a") as file:
+            file.write(f"{outputs['loss'].double().item()!r}\n")
