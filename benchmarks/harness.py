@@ -1,4 +1,4 @@
-"""What every benchmark shares: interleaved medians, memory of a fresh process, the environment, goals and the last line."""
+"""What every benchmark shares: interleaved medians, memory of a fresh process, environment, goals, the last line."""
 
 import argparse
 import os

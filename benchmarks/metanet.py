@@ -5,6 +5,7 @@ beside a matrix product. Usage: ``python -m benchmarks.metanet [--check]``. Need
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -55,8 +56,8 @@ def throughput(rounds: int) -> dict[str, dict[str, float]]:
     image, square = torch.randn(BATCH, 3, SIZE, SIZE), torch.randn(2048, 2048)
     rates = {}
     for name, run in PASSES.items():
-        steps: dict[str, Callable[[], object]] = {key: lambda m=m: run(m, image) for key, m in models.items()}  # type: ignore[misc]
-        seconds = interleaved({**steps, "matmul": lambda: square @ square}, rounds)
+        steps: dict[str, Callable[[], object]] = {key: partial(run, model, image) for key, model in models.items()}
+        seconds = interleaved({**steps, "matmul": partial(torch.matmul, square, square)}, rounds)
         rates[name] = {key: BATCH / s for key, s in seconds.items()}
         gflops = 2e-9 * multiply_adds(models["ours"], image[:1]) * (3 if run is forward_backward else 1)
         print(f"{name} at {SIZE}, batch {BATCH}:")

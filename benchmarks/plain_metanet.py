@@ -1,7 +1,8 @@
-"""MetaNet written out plainly from the formulas, without any of the package's code: the yardstick of tests and benchmarks.
+"""MetaNet written out plainly from the formulas: the yardstick of tests and benchmarks.
 
-Tokens are (B, N, C) copies of a contiguous (B, C, H, W) map, attention materialises its softmax, norms are never
-folded, and the names inside blocks differ on purpose from the package's (a released file's names are not documented).
+It shares nothing with the package but the size table. Tokens are (B, N, C) copies of a contiguous (B, C, H, W) map,
+attention materialises its softmax, norms are never folded, and the names inside blocks differ on purpose from the
+package's, as those of a released file may.
 """
 
 from collections.abc import Sequence
@@ -192,7 +193,7 @@ class PlainMetaNet(nn.Module):
 
 
 def randomise(modules: Sequence[nn.Module]) -> None:
-    """Draws every parameter and statistic anew so that no branch is zero; equal draws for modules of equal structure."""
+    """Draws every parameter and statistic anew, so that no branch is zero."""
     for module in modules:
         for name, tensor in module.state_dict().items():
             if name.endswith("running_var"):

@@ -36,11 +36,11 @@ def doctor() -> None:
 @app.command("list")
 def list_names(what: Annotated[str, typer.Argument(help="configs, archs or models")] = "configs") -> None:
     """List what ships: configs, named sizes of MetaNet, or the models of the model zoo."""
-    from interngv.names import suggest
+    from interngv.errors import did_you_mean
 
     listings = {"configs": _configs, "archs": _archs, "models": _models}
     if what not in listings:
-        _refuse(f"cannot list {what!r}{suggest(what, listings)} valid: {', '.join(listings)}")
+        _refuse(f"cannot list {what!r}{did_you_mean(what, listings)} valid: {', '.join(listings)}")
     for line in listings[what]():
         print(line)
 
@@ -49,8 +49,8 @@ def list_names(what: Annotated[str, typer.Argument(help="configs, archs or model
 def explain(config: str, key: str) -> None:
     """Say which file and line of the _base_ chain set KEY (dotted) in CONFIG (a path or a shipped name)."""
     compat.repair_torchvision()  # left out at start
-    from interngv.engine.config_error import ConfigError
-    from interngv.engine.config_source import explain as origin
+    from interngv.engine.config import explain as origin
+    from interngv.errors import ConfigError
 
     try:
         print(origin(config, key))

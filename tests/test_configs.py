@@ -110,7 +110,7 @@ def test_decay_free_parameters() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RUNNABLE, ids=name)
 def test_every_config_passes_the_check(path: Path) -> None:
-    from interngv.engine.config_check import check_config
+    from interngv.engine.config import check_config
 
     check_config(load_config(str(path)))
 

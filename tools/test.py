@@ -17,8 +17,8 @@ from mmengine.config import DictAction
 
 import interngv  # noqa: F401  (registers the plug-ins)
 from interngv.engine import launch
+from interngv.engine.command import run_tool
 from interngv.engine.distributed import LAUNCHERS
-from interngv.engine.errors import run_tool
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

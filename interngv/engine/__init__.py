@@ -3,8 +3,8 @@
 Importing this package registers its plug-ins and needs torch and mmengine only.
 """
 
-from interngv.engine.errors import UserError
 from interngv.engine.optim_wrapper import AmpOptimWrapper
 from interngv.engine.vis_backend import CSVVisBackend
+from interngv.errors import UserError
 
 __all__ = ["AmpOptimWrapper", "CSVVisBackend", "UserError"]

@@ -14,8 +14,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from interngv.engine.config_error import did_you_mean
-from interngv.engine.errors import UserError
+from interngv.errors import UserError, did_you_mean
 
 _HISTORY_METHODS = ("min", "max", "mean", "current")
 

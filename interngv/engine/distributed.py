@@ -10,7 +10,7 @@ import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from interngv.engine.errors import UserError
+from interngv.errors import UserError
 
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 _SIZE_VARIABLE = {"pytorch": "WORLD_SIZE", "slurm": "SLURM_NTASKS", "mpi": "OMPI_COMM_WORLD_SIZE"}

@@ -9,10 +9,10 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS
 from torch import nn
 
-from interngv.engine.errors import UserError
 from interngv.engine.pictures import name_pictures
 from interngv.engine.preflight import check_data, datasets
 from interngv.engine.schedule import batch_lines, schedule_lines
+from interngv.errors import UserError
 from interngv.gva.complexity import multiply_adds, parameters
 
 Shape = tuple[int, int, int]

@@ -14,14 +14,13 @@ from mmengine.runner import Runner
 from torch import nn
 
 from interngv.engine import checkpoint_io, preflight
-from interngv.engine.config import load_config
-from interngv.engine.config_check import check_config
+from interngv.engine.config import check_config, load_config
 from interngv.engine.distributed import fit_to_cpu, place, processes
 from interngv.engine.dry_run import Shape, meta_model, report
-from interngv.engine.errors import UserError
 from interngv.engine.low_precision import operators_in_float32, predictions_in_float32
 from interngv.engine.optim_wrapper import amp_dtype
 from interngv.engine.pictures import NamesPictures
+from interngv.errors import UserError
 
 _TRAIN = ("train_dataloader", "val_dataloader")
 _TEST = ("test_dataloader",)

@@ -7,7 +7,7 @@ from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper as GpuAmpOptimWrapper
 from mmengine.optim import OptimWrapper
 
-from interngv.engine.errors import UserError
+from interngv.errors import UserError
 from interngv.registry import OPTIM_WRAPPERS
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -9,9 +9,13 @@ from typing import Any
 
 from mmengine.dataset import Compose
 
-from interngv.engine.errors import UnreadablePicture
+from interngv.errors import UserError
 
 _PATH_KEYS = ("img_path", "seg_map_path", "depth_map_path", "gt_path")
+
+
+class UnreadablePicture(UserError):
+    """A file of a data set that cannot be decoded; the message names the file."""
 
 
 class NamingCompose(Compose):

@@ -9,8 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
-from interngv.engine.config_error import did_you_mean
-from interngv.engine.errors import UserError
+from interngv.errors import UserError, did_you_mean
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 _SIZE_KEYS = ("scale", "crop_size", "size", "img_scale")

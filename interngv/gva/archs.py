@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from interngv.names import suggest
+from interngv.errors import did_you_mean
 
 OPERATORS = ("mbconv", "fused_mbconv", "sa", "xca", "mixer")
 DSMS = ("in_block", "l", "lg", "g")
@@ -16,7 +16,7 @@ DSMS = ("in_block", "l", "lg", "g")
 
 def _choice(what: str, value: str, valid: Sequence[str]) -> None:
     if value not in valid:
-        raise ValueError(f"unknown {what} {value!r}{suggest(str(value), valid)} valid: {', '.join(valid)}")
+        raise ValueError(f"unknown {what} {value!r}{did_you_mean(str(value), valid)} valid: {', '.join(valid)}")
 
 
 def _positive(what: str, value: Any, kind: type = int) -> None:
@@ -52,7 +52,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Arch:
-    """A whole size: stem width, stages, width of one attention head, width of the projected feature, native input size."""
+    """A whole size: stages, width of the stem, of an attention head, of the projected feature; native input size."""
 
     stages: tuple[Stage, ...]
     stem_channels: int
@@ -78,7 +78,7 @@ def _known_fields(what: str, cls: type, row: Mapping[str, Any]) -> None:
     valid = [f.name for f in fields(cls)]
     for key in row:
         if key not in valid:
-            raise ValueError(f"unknown key {key!r} in {what}{suggest(key, valid)} valid: {', '.join(valid)}")
+            raise ValueError(f"unknown key {key!r} in {what}{did_you_mean(key, valid)} valid: {', '.join(valid)}")
     needed = [f.name for f in fields(cls) if f.default is f.default_factory and f.name not in row]
     if needed:
         raise ValueError(f"{what} lacks {', '.join(needed)}")
@@ -93,7 +93,7 @@ def parse_arch(arch: "str | Mapping[str, Any] | Arch") -> Arch:
         return arch
     if isinstance(arch, str):
         if arch not in ARCHS:
-            raise ValueError(f"unknown arch {arch!r}{suggest(arch, ARCHS)} valid: {', '.join(ARCHS)}")
+            raise ValueError(f"unknown arch {arch!r}{did_you_mean(arch, ARCHS)} valid: {', '.join(ARCHS)}")
         return ARCHS[arch]
     if not isinstance(arch, Mapping):
         raise ValueError(f"arch must be a name or a stage table (dict), got {type(arch).__name__}")

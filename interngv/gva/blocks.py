@@ -5,7 +5,6 @@ Names of shapes: B batch, C channels, H and W height and width of the map at han
 channels-last memory, so that token operators see (B, H, W, C) without a copy.
 """
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,12 +34,13 @@ def make_divisible(value: float, divisor: int = 8) -> int:
 
 
 def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    assert norm.running_mean is not None and norm.running_var is not None  # built with statistics, always
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     return scale, norm.bias - norm.running_mean * scale
 
 
 def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, pre_norm: nn.BatchNorm2d | None = None) -> Tensor:
-    """``norm(conv(pre_norm(x)))``; norms in eval mode are folded into the convolution, which saves two passes over the map.
+    """``norm(conv(pre_norm(x)))``; norms in eval mode are folded into the convolution.
 
     ``pre_norm`` needs a convolution without zero padding (1x1), where an affine map of the input commutes with it.
     """

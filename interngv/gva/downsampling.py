@@ -20,7 +20,7 @@ def _residual(in_channels: int, out_channels: int, stride: int) -> nn.Module:
 
 
 class LocalQuery(nn.Module):
-    """Depthwise 3x3 with the stride (and a bias) -> BN -> conv1x1: the local branch, (B, in, H, W) -> (B, out, H', W')."""
+    """The local branch: depthwise 3x3 with the stride (and a bias) -> BN -> conv1x1."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()

@@ -81,7 +81,7 @@ class MetaNet(BaseModule):
             stages also the projection. Frozen parts get no gradient and keep their batch-norm statistics.
         norm_eval: keeps every batch norm in eval mode while training.
         with_cp: recomputes each block's activations in the backward pass instead of keeping them.
-        init_cfg: mmengine's initialisation config, for instance ``dict(type='interngv.PretrainedTrunk', checkpoint=...)``.
+        init_cfg: mmengine's initialisation config: ``dict(type='interngv.PretrainedTrunk', checkpoint=...)``.
 
     Input (B, in_channels, H, W) of any height and width; a level of stride s has ceil(H / s) x ceil(W / s) pixels.
     Raises ValueError for an unknown arch, a wrong stage table, or indices out of range.
@@ -178,7 +178,7 @@ class MetaNet(BaseModule):
     def _frozen_modules(self) -> list[nn.Module]:
         if self.frozen_stages < 0:
             return []
-        end = ([0, *self.stage_ends] + [self.stage_ends[-1]])[self.frozen_stages]
+        end = (0, *self.stage_ends, self.stage_ends[-1])[self.frozen_stages]
         head = [self.head] if self.frozen_stages > len(self.stage_ends) else []
         return [self.stem, *self.blocks[:end], *head]
 

@@ -37,7 +37,7 @@ def heads_of(channels: int, head_dim: int) -> int:
     """Number of heads of ``head_dim`` channels; raises ValueError where they do not fill ``channels``."""
     if channels % head_dim:
         raise ValueError(
-            f"attention over {channels} channels cannot have heads of {head_dim}: give a head_dim that divides the width"
+            f"attention over {channels} channels cannot have heads of {head_dim}: head_dim must divide the width"
         )
     return channels // head_dim
 

@@ -12,12 +12,13 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from interngv.names import suggest
+from interngv.errors import UserError, did_you_mean
 from interngv.registry import WEIGHT_INITIALIZERS
 
 StateDict = Mapping[str, Tensor]
@@ -26,13 +27,13 @@ _TRUNK_KEY = re.compile(r"^(?P<prefix>(?:.*\.)?)(?=stem\.)")
 _MOST_NAMES = 8  # names shown in a message before "..."
 
 
-class WeightsError(RuntimeError):
+class WeightsError(UserError):
     """A checkpoint that cannot be read, or does not fit the model; the message names the tensors."""
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a load did: names of the model's tensors that were ``loaded`` or stayed ``new``, and the file's ``dropped``."""
+    """What a load did: the model's tensors ``loaded`` and those that stayed ``new``, the file's ``dropped``."""
 
     loaded: tuple[str, ...]
     new: tuple[str, ...]
@@ -65,6 +66,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"checkpoint {path} is not there")
+    content: Any
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -95,7 +97,7 @@ def select_trunk(state: StateDict, task: str | None = None) -> dict[str, Tensor]
         tasks = {p.rstrip(".").split(".")[-1]: p for p in prefixes}
         if task not in tasks:
             raise WeightsError(
-                f"no trunk of task {task!r} in the checkpoint{suggest(task, tasks)} found: {', '.join(tasks)}"
+                f"no trunk of task {task!r} in the checkpoint{did_you_mean(task, tasks)} found: {', '.join(tasks)}"
             )
         prefixes = [tasks[task]]
     if not prefixes:
@@ -175,7 +177,7 @@ def to_released(model: nn.Module, template: StateDict | None = None, prefix: str
 
 @WEIGHT_INITIALIZERS.register_module()
 class PretrainedTrunk:
-    """``init_cfg=dict(type='interngv.PretrainedTrunk', checkpoint=...)``: a trunk from a released, host or interngv checkpoint.
+    """``init_cfg=dict(type='interngv.PretrainedTrunk', checkpoint=...)``: a trunk from a released, host or own file.
 
     ``task`` picks a trunk of a generalist's file, ``coverage`` is the share of tensors that must load. Names inside
     blocks are matched by structure for ``.pth`` files only: a safetensors file does not keep the order of registration.

@@ -9,7 +9,6 @@ fetched once lives in the user's cache and needs neither network nor client agai
     folder = open_data.fetch("mnist-5k")
 """
 
-import difflib
 import fnmatch
 import gzip
 import hashlib
@@ -27,11 +26,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from interngv.errors import UserError, did_you_mean
+
 FACTS = "pack.json"
 Member = tuple[str, Callable[[], bytes] | None]  # path inside the package, its reader (None: a link or a device)
 
 
-class OpenDataError(RuntimeError):
+class OpenDataError(UserError):
     """A pack is unknown, cannot be downloaded, or is not what its row of facts says."""
 
 
@@ -99,8 +100,7 @@ def pack_facts(name: str) -> Pack:
     """The row of the pack ``name``; raises OpenDataError with the nearest names for an unknown one."""
     if name in PACKS:
         return PACKS[name]
-    near = difflib.get_close_matches(name, PACKS, n=1)
-    hint = f"; nearest: '{near[0]}'" if near else ""
+    hint = did_you_mean(name, PACKS)
     raise OpenDataError(f"no open data pack is called '{name}'{hint}; known: {', '.join(sorted(PACKS))}")
 
 

@@ -6,9 +6,16 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from interngv.engine.config import cfg_options, load_config, resolve_config, shipped_configs_dir
-from interngv.engine.config_check import ConfigError, check_config, find_problems
-from interngv.engine.config_params import parameters
+from interngv.engine.config import (
+    cfg_options,
+    check_config,
+    find_problems,
+    load_config,
+    resolve_config,
+    shipped_configs_dir,
+)
+from interngv.engine.config.params import parameters
+from interngv.errors import ConfigError
 
 OURS = sorted(path for path in shipped_configs_dir().rglob("*.py") if "_base_" not in path.parts)
 HOSTS = (

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from interngv.engine.config_source import ConfigError, explain
+from interngv.engine.config import explain
+from interngv.errors import ConfigError
 
 LOWEST = """\
 depth = 18

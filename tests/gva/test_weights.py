@@ -98,7 +98,9 @@ def test_init_cfg_reads_a_host_checkpoint(tmp_path, suffix):
     state["head.fc.weight"] = torch.zeros(10, 1280)
     path = tmp_path / f"host.{suffix}"
     save_checkpoint({"meta": {}, "state_dict": state}, str(path)) if suffix == "pth" else save_file(state, path)
-    cfg = dict(type="interngv.MetaNet", arch="mn-mini", init_cfg=dict(type="interngv.PretrainedTrunk", checkpoint=str(path)))
+    cfg = dict(
+        type="interngv.MetaNet", arch="mn-mini", init_cfg=dict(type="interngv.PretrainedTrunk", checkpoint=str(path))
+    )
     net = MODELS.build(cfg)
     net.init_weights()
     for key, value in source.state_dict().items():

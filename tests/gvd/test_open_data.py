@@ -163,7 +163,7 @@ def test_file_that_is_no_package(offer, tmp_path: Path) -> None:
 
 
 def test_unknown_name_gives_the_nearest() -> None:
-    with pytest.raises(OpenDataError, match="nearest: 'fashion-mnist'"):
+    with pytest.raises(OpenDataError, match="did you mean 'fashion-mnist'"):
         open_data.fetch("fashion_mnist")
 
 

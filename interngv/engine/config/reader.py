@@ -1,4 +1,4 @@
-"""The statements of one config file, turned into slots (see :mod:`interngv.engine.config_trace`)."""
+"""The statements of one config file, turned into slots (see :mod:`interngv.engine.config.trace`)."""
 
 import ast
 from copy import copy
@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.utils import get_installed_path
 
-from interngv.engine.config_trace import Place, Slot, Source, Value, _item, _merge, joined, trace
+from interngv.engine.config.trace import Place, Slot, Source, Value, _item, _merge, joined, trace
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)

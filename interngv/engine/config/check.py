@@ -6,13 +6,13 @@ from typing import Any
 
 from mmengine.config import Config
 
-from interngv.engine import config_places as places
-from interngv.engine.config_error import ConfigError, did_you_mean, nearest
-from interngv.engine.config_params import is_placeholder, keys_taken, parameters
-from interngv.engine.config_places import Place
-from interngv.engine.config_reads import in_host, unread_keys
-from interngv.engine.config_source import Origins
-from interngv.engine.config_types import Found, find, is_scope, nearest_type, scope_error, source_of
+from interngv.engine.config import places
+from interngv.engine.config.params import is_placeholder, keys_taken, parameters
+from interngv.engine.config.places import Place
+from interngv.engine.config.reads import in_host, unread_keys
+from interngv.engine.config.source import Origins
+from interngv.engine.config.types import Found, find, is_scope, nearest_type, scope_error, source_of
+from interngv.errors import ConfigError, did_you_mean, nearest
 
 __all__ = ["ConfigError", "Problem", "check_config", "find_problems"]
 

@@ -1,10 +1,14 @@
-"""The one error that everything about configs raises, and the nearest valid name that its messages offer."""
+"""Errors that a user can mend, and the nearest valid name that their messages offer."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-class ConfigError(ValueError):
+class UserError(Exception):
+    """A mistake in what the user gave: the message says what was given, what was expected and what to do."""
+
+
+class ConfigError(UserError, ValueError):
     """A config that cannot be found, read or used; the message names the key, its place and what was expected."""
 
 

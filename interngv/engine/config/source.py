@@ -6,9 +6,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from interngv.engine.config import cfg_options, load_config
-from interngv.engine.config_error import ConfigError, did_you_mean
-from interngv.engine.config_trace import Place, Slot, Source, follow, history, trace
+from interngv.engine.config.loading import cfg_options, load_config
+from interngv.engine.config.trace import Place, Slot, Source, follow, history, trace
+from interngv.errors import ConfigError, did_you_mean
 
 __all__ = ["ConfigError", "Origin", "Origins", "explain", "value_at"]
 

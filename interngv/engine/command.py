@@ -1,16 +1,10 @@
-"""Errors that a user can mend: one line on standard error and exit status 2, no traceback."""
+"""How a command-line tool ends: a user's mistake is one line on standard error and exit status 2, no traceback."""
 
 import os
 import sys
 from collections.abc import Callable
 
-
-class UserError(Exception):
-    """A mistake in what the user gave: the message says what was given, what was expected and what to do."""
-
-
-class UnreadablePicture(UserError):
-    """A file of a data set that cannot be decoded; the message names the file."""
+from interngv.errors import UserError
 
 
 def run_tool(tool: Callable[[], object]) -> int:
@@ -18,11 +12,9 @@ def run_tool(tool: Callable[[], object]) -> int:
 
     Any other exception keeps its traceback: it is a bug, and the traceback is what a report needs.
     """
-    from interngv.engine.config_check import ConfigError
-
     try:
         tool()
-    except (UserError, ConfigError) as error:
+    except UserError as error:
         print(f"{_prefix()}: {_innermost_message(error)}", file=sys.stderr)
         return 2
     return 0

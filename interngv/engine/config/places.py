@@ -14,7 +14,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from interngv.engine.config_params import keys_read, keys_taken, parameters
+from interngv.engine.config.params import keys_read, keys_taken, parameters
 
 # Read by the train and test tools, by mmengine's config loader, and by the runner registry.
 _TOOL_KEYS = frozenset({"custom_imports", "runner_type", "tta_model", "tta_pipeline", "model_wrapper_cfg", "strategy"})

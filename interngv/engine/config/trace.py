@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from mmengine.config import Config
 
-from interngv.engine.config import base_path
+from interngv.engine.config.loading import base_path
 
 COMMAND_LINE = "command line"
 _BASE_VARIABLE = re.compile(r"\{\{\s*(_base_\.[\w.]+)\s*\}\}")
@@ -212,7 +212,7 @@ def _readable(path: str) -> str:
 
 
 def _trace_py(path: str) -> Source:
-    from interngv.engine.config_reader import Reader
+    from interngv.engine.config.reader import Reader
 
     source = Source(path, tree=ast.parse(_readable(path), path))
     for name in _base_names(source.tree, path):

@@ -15,11 +15,11 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
-from interngv.engine.config import cfg_options
-from interngv.engine.config_error import nearest
-from interngv.engine.config_places import runner_keys
-from interngv.engine.config_source import Origins
-from interngv.engine.config_trace import COMMAND_LINE, Place, Source
+from interngv.engine.config.loading import cfg_options
+from interngv.engine.config.places import runner_keys
+from interngv.engine.config.source import Origins
+from interngv.engine.config.trace import COMMAND_LINE, Place, Source
+from interngv.errors import nearest
 
 
 def unread_keys(cfg: Config, origins: Origins, used: Iterable[type]) -> list[tuple[str, Place | None, str]]:

@@ -9,13 +9,13 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.config import utils as mmengine_paths
 
-from interngv.engine.config_error import ConfigError, nearest
+from interngv.errors import ConfigError, nearest
 
 __all__ = ["ConfigError", "base_path", "cfg_options", "load_config", "resolve_config", "shipped_configs_dir"]
 
 SCOPE = "interngv"
 _OPTIONS = "_interngv_options"
-_PACKAGE = Path(__file__).resolve().parents[1]
+_PACKAGE = Path(__file__).resolve().parents[2]
 _mmengine_base_path = Config._get_cfg_path
 
 
@@ -100,7 +100,7 @@ def _external(name: str) -> Path:
 def load_config(name_or_path: str, options: dict[str, Any] | None = None) -> Config:
     """Load a config and merge ``options`` (dotted keys, as ``--cfg-options`` gives them) over it.
 
-    The options stay with the config, so that :func:`~interngv.engine.config_check.check_config` and ``explain`` can
+    The options stay with the config, so that :func:`~interngv.engine.config.check.check_config` and ``explain`` can
     say "command line" for the keys that they set.
 
     Raises:

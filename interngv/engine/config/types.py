@@ -15,7 +15,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry
 from mmengine.utils import get_object_from_string
 
-from interngv.engine.config_error import nearest
+from interngv.errors import nearest
 
 _ROOT_MODULES = (
     "dataset", "evaluator", "hooks", "model", "optim", "runner", "visualization",

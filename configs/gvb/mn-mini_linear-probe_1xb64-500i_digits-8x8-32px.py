@@ -1,0 +1,21 @@
+"""Linear probe of a frozen mn-mini on the whole training half of the 8x8 digits, where only PyPI can be reached.
+
+Paper: INTERN (arXiv 2111.08687), GV-B; a near transfer: the trunk has seen the larger digits of MNIST-5k
+Expected: TODO
+Cost: TODO
+Data: python -m interngv.gvd.layouts digits-8x8
+Run: python tools/train.py configs/gvb/mn-mini_linear-probe_1xb64-500i_digits-8x8-32px.py
+Next: none; the random trunk for comparison takes --cfg-options model.backbone.init_cfg=None
+"""
+
+_base_ = [
+    "../_base_/models/mn-mini_linear-probe.py",
+    "../_base_/datasets/digits-8x8_32px.py",
+    "../_base_/schedules/linear-probe_500i.py",
+    "../_base_/default_runtime.py",
+]
+
+upstream = "work_dirs/mn-mini_1xb64-20e_mnist-5k-32px/epoch_20.pth"
+model = dict(backbone=dict(init_cfg=dict(type="Pretrained", checkpoint=upstream, prefix="backbone.")))
+train_dataloader = dict(sampler=dict(type="InfiniteSampler"))
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500), logger=dict(interval=100))
