@@ -1,48 +1,19 @@
-"""Checkpoints are data from elsewhere: read without running anything in them, and compared before they are used."""
+"""Checkpoints of a run: which one is the last, whether it fits the model, and how mmengine comes to read it safely."""
 
-import pickle
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from interngv.errors import UserError, did_you_mean
+from interngv.checkpoint import allowed_globals, read_checkpoint, state_dict_of
+from interngv.errors import UserError
 
 _HISTORY_METHODS = ("min", "max", "mean", "current")
-
-
-def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict:
-    """Read a checkpoint with ``weights_only=True``; the config text inside it is dropped, never executed.
-
-    mmengine's ``Runner.resume`` runs ``meta['config']`` as Python; without the entry it has nothing to run.
-
-    Raises:
-        UserError: no such file, a truncated or foreign file, or one that holds more than numbers and plain containers.
-    """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise UserError(f"checkpoint {path} does not exist{_similar(path)}")
-    try:
-        with torch.serialization.safe_globals(_allowed()):
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(f"checkpoint {path} is not read: {_unsafe(error)}") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"checkpoint {path} is truncated or no checkpoint ({reason})") from error
-    if not isinstance(checkpoint, dict):
-        raise UserError(f"checkpoint {path} holds a {type(checkpoint).__name__}, expected a dict with 'state_dict'")
-    if isinstance(checkpoint.get("meta"), dict):
-        checkpoint["meta"].pop("config", None)
-    return checkpoint
 
 
 @contextmanager
@@ -61,12 +32,6 @@ def safe_loading() -> Iterator[None]:
         CheckpointLoader._schemes = before
 
 
-def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint: its ``state_dict`` entry or the checkpoint itself, without a ``module.`` prefix."""
-    weights = checkpoint.get("state_dict", checkpoint)
-    return {name.removeprefix("module."): value for name, value in weights.items() if torch.is_tensor(value)}
-
-
 @dataclass(frozen=True)
 class Match:
     """Which tensors of a checkpoint fit a model: by name and shape, names in the model's order."""
@@ -83,7 +48,8 @@ class Match:
 
 def match(model: nn.Module, checkpoint: Mapping[str, Any]) -> Match:
     """Compare a checkpoint's weights with a model's (which may stand on the meta device)."""
-    wanted, given = model.state_dict(), state_dict_of(checkpoint)
+    wanted = model.state_dict()
+    given = {name.removeprefix("module."): value for name, value in state_dict_of(checkpoint).items()}
     both = [name for name in wanted if name in given]
     # mmengine, too, does without the counters of batches: old checkpoints lack them and nothing reads them.
     new = [name for name in wanted if name not in given and not name.endswith("num_batches_tracked")]
@@ -143,32 +109,5 @@ def _load_from_local(filename: str, map_location: Any) -> dict:
 
 
 def _load_from_http(filename: str, map_location: Any) -> dict:
-    with torch.serialization.safe_globals(_allowed()):
+    with torch.serialization.safe_globals(allowed_globals()):
         return torch.hub.load_state_dict_from_url(filename, map_location=map_location, weights_only=True)
-
-
-def _allowed() -> list[Any]:
-    """What a training checkpoint of mmengine holds besides tensors: numpy arrays and histories of logged values."""
-    dtypes = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")]
-    builders = [np.array(0).__reduce__()[0], np.float64(0).__reduce__()[0]]
-    return [*builders, np.ndarray, np.dtype, *dtypes, slice, HistoryBuffer, (_history_method, "builtins.getattr")]
-
-
-def _history_method(owner: Any, name: str) -> Any:
-    """Stand-in for ``getattr``, by which a HistoryBuffer's file names its four methods; hands out nothing else."""
-    if owner is HistoryBuffer and name in _HISTORY_METHODS:
-        return getattr(HistoryBuffer, name)
-    raise pickle.UnpicklingError(f"asks for attribute {name!r} of {owner!r}")
-
-
-def _unsafe(error: Exception) -> str:
-    # torch's own message goes on to advise weights_only=False, which we never do.
-    named = re.search(r"GLOBAL ([\w.]+)|asks for (attribute .*)", str(error))
-    if named is None:
-        return "it is no checkpoint, or a damaged one"
-    return f"it names {named[1] or named[2]}, and only tensors, numbers and plain containers are read"
-
-
-def _similar(path: Path) -> str:
-    names = [file.name for file in path.parent.glob("*.pth")] if path.parent.is_dir() else []
-    return did_you_mean(path.name, names)

@@ -13,6 +13,7 @@ from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
+from interngv.checkpoint import read_checkpoint
 from interngv.engine import checkpoint_io, preflight
 from interngv.engine.config import check_config, load_config
 from interngv.engine.distributed import fit_to_cpu, place, processes
@@ -102,7 +103,7 @@ def test(
         _check_out(out)
     _look(cfg, _TEST, dry_run)
     model = _model(cfg, world)
-    found = checkpoint_io.require_whole(model, checkpoint_io.read_checkpoint(checkpoint), checkpoint)
+    found = checkpoint_io.require_whole(model, read_checkpoint(checkpoint), checkpoint)
     if dry_run:
         _print([*report(cfg, model, "test_dataloader", world, shape), f"checkpoint: {checkpoint} ({found})"], rank)
         return {}
@@ -172,7 +173,7 @@ def _check_start(cfg: Config, resume: str | None, model: nn.Module) -> list[str]
     path = cfg.get("load_from")
     if path and "://" not in path:
         check = checkpoint_io.require_whole if cfg.resume else checkpoint_io.require_some
-        found = check(model, checkpoint_io.read_checkpoint(path), path)
+        found = check(model, read_checkpoint(path), path)
         lines.append(f"{'resuming from' if cfg.resume else 'starting from'} {path}: {found}")
     return lines
 
@@ -183,7 +184,7 @@ def _resume_from(cfg: Config, path: str | None) -> list[str]:
     cfg.load_from = str(file) if file else None
     if file is None:
         return [f"nothing to resume: no checkpoint in {cfg.work_dir}; training starts from the beginning"]
-    lacking = [key for key in ("optimizer", "message_hub", "meta") if key not in checkpoint_io.read_checkpoint(file)]
+    lacking = [key for key in ("optimizer", "message_hub", "meta") if key not in read_checkpoint(file)]
     if lacking:
         raise UserError(
             f"checkpoint {file} cannot be resumed: it has no {', '.join(lacking)}; "

@@ -12,12 +12,11 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from interngv.checkpoint import read_checkpoint, state_dict_of
 from interngv.errors import UserError, did_you_mean
 from interngv.registry import WEIGHT_INITIALIZERS
 
@@ -28,7 +27,7 @@ _MOST_NAMES = 8  # names shown in a message before "..."
 
 
 class WeightsError(UserError):
-    """A checkpoint that cannot be read, or does not fit the model; the message names the tensors."""
+    """Weights that do not fit the model; the message names the tensors."""
 
 
 @dataclass(frozen=True)
@@ -55,35 +54,6 @@ def _names(keys: Iterable[str]) -> str:
     keys = list(keys)
     shown = ", ".join(keys[:_MOST_NAMES]) + (", ..." if len(keys) > _MOST_NAMES else "")
     return f" ({shown})" if keys else ""
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a ``.pth`` (read with ``weights_only=True``) or ``.safetensors`` file, unwrapped from ``state_dict``.
-
-    Raises WeightsError where the file is missing, damaged, holds objects other than tensors and plain data, or no
-    tensor at all.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"checkpoint {path} is not there")
-    content: Any
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise WeightsError(f"checkpoint {path} cannot be read as tensors: {reason}") from error
-    for wrapper in ("state_dict", "model", "module"):
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
-    if not tensors:
-        raise WeightsError(f"checkpoint {path} holds no state dict")
-    return tensors
 
 
 def select_trunk(state: StateDict, task: str | None = None) -> dict[str, Tensor]:
@@ -187,5 +157,5 @@ class PretrainedTrunk:
         self.checkpoint, self.task, self.coverage = Path(checkpoint), task, coverage
 
     def __call__(self, module: nn.Module) -> None:
-        state = select_trunk(read_checkpoint(self.checkpoint), self.task)
+        state = select_trunk(state_dict_of(read_checkpoint(self.checkpoint)), self.task)
         load_trunk(module, state, self.coverage, by_structure=self.checkpoint.suffix != ".safetensors")

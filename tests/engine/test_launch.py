@@ -11,8 +11,8 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 import interngv  # noqa: F401
+from interngv.checkpoint import read_checkpoint
 from interngv.engine import AmpOptimWrapper, CSVVisBackend, UserError
-from interngv.engine.checkpoint_io import read_checkpoint
 from interngv.engine.distributed import fit_to_cpu, place, processes
 from interngv.engine.low_precision import accept_bfloat16, predictions_in_float32
 from interngv.engine.optim_wrapper import amp_dtype

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from interngv.engine.checkpoint_io import read_checkpoint
+from interngv.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[..., tuple[int, str, str]]
