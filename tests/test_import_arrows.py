@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "interngv"
-COMMON = {"compat", "names", "registry", "version"}
+COMMON = {"checkpoint", "compat", "errors", "registry", "version"}
 STAGES = ["amateur", "expert", "generalist", "adaptation"]
 ALLOWED = {
     "gva": set(),
@@ -20,7 +20,7 @@ ALLOWED = {
     **dict.fromkeys(COMMON, COMMON),
 }
 FREE = {"cli", "doctor", "__init__"}  # the command line sees all
-HOSTS = ("mmdet", "mmpretrain", "mmseg", "mmcv", "torchvision")
+HOSTS = ("mmdet", "mmpretrain", "mmseg", "mmcv", "torchvision", "safetensors", "timm", "typer")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
