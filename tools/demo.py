@@ -10,6 +10,7 @@ accuracy.png and results.json to the work dir; a step whose inputs did not chang
 import argparse
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -71,9 +72,8 @@ def train_and_test(folder: Path, config: str, options: dict[str, object], data: 
         print(f"{folder.name}: kept from an earlier run", flush=True)
         return step
     record.unlink(missing_ok=True)
-    start, common = time.time(), ["--work-dir", str(folder)]
-    if options:
-        common += ["--cfg-options", *(f"{name}={value}" for name, value in options.items())]
+    pairs = [f"{name}={value}" for name, value in options.items()]
+    start, common = time.time(), ["--work-dir", str(folder), *(["--cfg-options", *pairs] if pairs else [])]
     tool("train.py", [str(CONFIGS / config), *common], folder)
     checkpoint = (folder / "last_checkpoint").read_text().strip()
     tool("test.py", [str(CONFIGS / config), checkpoint, "--out", str(folder / "test.json"), *common], folder)
@@ -88,7 +88,8 @@ def tool(name: str, args: list[str], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     log, command = folder / f"{name}.log", [sys.executable, str(TOOLS / name), *args]
     print(f"{folder.name}: tools/{name}, log in {log}", flush=True)
-    pipe = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    env = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}  # threads that spin at barriers crawl beside data workers
+    pipe = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=env)
     with log.open("w") as file, subprocess.Popen(command, **pipe) as process:
         for line in process.stdout:
             file.write(line)
@@ -127,8 +128,7 @@ def table(results: dict) -> str:
 
 def plot(results: dict, path: Path) -> None:
     """Bars: accuracy at each percentage, trained beside random trunk."""
-    figure = Figure(figsize=(5, 3.5), layout="constrained")
-    axes = figure.subplots()
+    axes = (figure := Figure(figsize=(5, 3.5), layout="constrained")).subplots()
     for shift, trunk, colour in ((-0.2, "trained", "#0072B2"), (0.2, "random", "#999999")):
         rows = [row for row in results["probes"] if row["trunk"] == trunk]
         places, heights = [n + shift for n in range(len(rows))], [row["accuracy"] for row in rows]

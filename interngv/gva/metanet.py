@@ -75,7 +75,8 @@ class MetaNet(BaseModule):
         arch: a name of :data:`interngv.gva.archs.ARCHS`, or a stage table as a dict of the same form.
         in_channels: channels of the input image.
         out_indices: which feature levels ``forward`` returns. Levels 0..3 are the maps of stride 4, 8, 16, 32; level 4
-            (the last one, the default) is the stride-32 map projected to ``feature_dim`` channels, for classification.
+            (the last one, the default) is the stride-32 map projected to ``feature_dim`` channels, for classification;
+            the projection is part of the trunk where level 4 is asked for.
         drop_path_rate: stochastic depth of the last block; rises linearly from 0 at the first.
         frozen_stages: -1 freezes nothing, 0 the stem, k the stem and the first k stages, one more than there are
             stages also the projection. Frozen parts get no gradient and keep their batch-norm statistics.
@@ -126,7 +127,8 @@ class MetaNet(BaseModule):
                 self.blocks.append(build_block(stage, width, stride, rate, self.arch.head_dim, grid))
                 width, stride, depth = stage.channels, 1, depth + 1
             self.stage_ends.append(len(self.blocks))
-        self.head = ConvNormAct(width, self.arch.feature_dim, 1)
+        projects = self.levels in self.out_indices  # not built unused: DDP wants a gradient for every parameter
+        self.head = ConvNormAct(width, self.arch.feature_dim, 1) if projects else None
         self._level_of_block = {self.stage_ends[s] - 1: level for level, s in enumerate(self.arch.level_stages)}
         self._freeze()
 
@@ -162,7 +164,7 @@ class MetaNet(BaseModule):
                 maps[level] = x
             if level == last:
                 break
-        if last == self.levels:
+        if self.head is not None:
             maps[last] = self.head(x)
         return tuple(maps[i].contiguous() for i in self.out_indices)
 
@@ -179,7 +181,7 @@ class MetaNet(BaseModule):
         if self.frozen_stages < 0:
             return []
         end = (0, *self.stage_ends, self.stage_ends[-1])[self.frozen_stages]
-        head = [self.head] if self.frozen_stages > len(self.stage_ends) else []
+        head = [self.head] if self.head is not None and self.frozen_stages > len(self.stage_ends) else []
         return [self.stem, *self.blocks[:end], *head]
 
     def _freeze(self) -> None:

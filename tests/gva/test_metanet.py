@@ -125,9 +125,10 @@ def test_any_input_size_gives_finite_contiguous_maps(arch, size):
 
 
 @pytest.mark.parametrize("arch", SMALL, ids=name_of)
-def test_gradients_reach_every_parameter(arch):
-    net = randomised(arch).eval()  # batch statistics would cancel the biases in front of a norm
-    net(torch.randn(2, 3, 64, 64))[0].square().mean().backward()
+@pytest.mark.parametrize("out_indices", [(4,), (0, 1, 2, 3)])
+def test_gradients_reach_every_parameter(arch, out_indices):
+    net = randomised(arch, out_indices=out_indices).eval()  # batch statistics would cancel biases in front of a norm
+    sum(out.square().mean() for out in net(torch.randn(2, 3, 64, 64))).backward()
     dead = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert dead == []
 
