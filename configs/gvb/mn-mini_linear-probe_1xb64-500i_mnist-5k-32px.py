@@ -16,6 +16,6 @@ _base_ = [
 ]
 
 upstream = "work_dirs/mn-mini_1xb128-3e_fashion-mnist-32px/epoch_3.pth"
-model = dict(backbone=dict(init_cfg=dict(type="Pretrained", checkpoint=upstream, prefix="backbone.")))
+model = dict(backbone=dict(init_cfg=dict(type="interngv.PretrainedTrunk", checkpoint=upstream)))
 train_dataloader = dict(sampler=dict(type="InfiniteSampler"))
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500), logger=dict(interval=100))

@@ -64,7 +64,7 @@ def meta_model(cfg: Config) -> nn.Module:
 
 def config_shape(cfg: Config, split: str) -> Shape | None:
     """Input size that the config states (last crop or resize, else the preprocessor's), or None."""
-    channels = len(_preprocessor(cfg).get("mean") or [0, 0, 0])
+    channels = len(_preprocessor(cfg).get("mean") or (0, 0, 0))
     for _, dataset in datasets(cfg.get(split), split):
         for transform in reversed(dataset.get("pipeline") or []):
             height, width = _transform_size(transform)
@@ -84,7 +84,7 @@ def _raised_by_us(error: Exception) -> bool:
 def _input_shape(cfg: Config, split: str, given: Shape | None, dataset: Any) -> tuple[str, Shape]:
     if given is not None:
         source, shape = "--shape", given
-    elif (sampled := _sample_shape(dataset)) is not None:
+    elif (sampled := _sample_shape(dataset, _preprocessor(cfg))) is not None:
         source, shape = f"first sample of {split}", sampled
     elif (stated := config_shape(cfg, split)) is not None:
         source, shape = f"{split}'s pipeline, no data here", stated
@@ -105,14 +105,15 @@ def _dataset(cfg: Config, split: str) -> Any:
     return dataset
 
 
-def _sample_shape(dataset: Any) -> Shape | None:
+def _sample_shape(dataset: Any, preprocessor: Mapping) -> Shape | None:
     if dataset is None or not len(dataset):
         return None
     inputs = dataset[0].get("inputs")
     if not torch.is_tensor(inputs) or inputs.ndim != 3:
         return None
     channels, height, width = inputs.shape
-    return channels, height, width
+    # Subtracting three means makes three channels of a grey picture.
+    return max(channels, len(preprocessor.get("mean") or ())), height, width
 
 
 def _preprocessor(cfg: Config) -> Mapping:
