@@ -112,11 +112,11 @@ class PlainToken(nn.Module):
         if kind != "mixer":
             self.pos_embed = nn.Conv2d(i, i, 3, padding=1, groups=i)
         self.g1 = nn.Parameter(torch.full((o,), 1e-6))
+        self.ln1 = nn.LayerNorm(i)
+        self.attn = PlainMixer(kind, i, o, head_dim, tokens)
         if self.strided:
             self.skip = nn.Sequential(nn.MaxPool2d(3, stride, 1), nn.Conv2d(i, o, 1))
             self.pool = nn.MaxPool2d(3, stride, 1)
-        self.ln1 = nn.LayerNorm(i)
-        self.attn = PlainMixer(kind, i, o, head_dim, tokens)
         if not self.strided:
             self.g2 = nn.Parameter(torch.full((o,), 1e-6))
             self.ln2 = nn.LayerNorm(i)

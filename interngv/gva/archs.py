@@ -6,6 +6,7 @@ Every row cites its source: "release" is gv-benchmark's ``MetaNet(mtb_type=...)`
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
 from interngv.errors import did_you_mean
@@ -19,10 +20,10 @@ def _choice(what: str, value: str, valid: Sequence[str]) -> None:
         raise ValueError(f"unknown {what} {value!r}{did_you_mean(str(value), valid)} valid: {', '.join(valid)}")
 
 
-def _positive(what: str, value: Any, kind: type = int) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or (kind is int and value != int(value)) or value <= 0:
-        raise ValueError(f"{what} must be a positive {'integer' if kind is int else 'number'}, got {value!r}")
+def _positive(what: str, value: Any, kind: type = Integral) -> None:
+    valid = isinstance(value, kind) and not isinstance(value, bool)
+    if not valid or not 0 < float(value) < float("inf"):
+        raise ValueError(f"{what} must be a positive {'integer' if kind is Integral else 'number'}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Stage:
         _choice("dsm", self.dsm, DSMS)
         for name in ("repeats", "channels"):
             _positive(f"{name} of a stage", getattr(self, name))
-        _positive("expansion of a stage", self.expansion, float)
+        _positive("expansion of a stage", self.expansion, Real)
         if self.stride not in (1, 2):
             raise ValueError(f"stride of a stage must be 1 or 2, got {self.stride!r}")
 
@@ -87,7 +88,7 @@ def _known_fields(what: str, cls: type, row: Mapping[str, Any]) -> None:
 def parse_arch(arch: "str | Mapping[str, Any] | Arch") -> Arch:
     """Looks a name up in :data:`ARCHS`, or reads a stage table given as a dict (``stages`` is a list of dicts).
 
-    Raises ValueError that names the wrong entry, and KeyError's message form for an unknown name with its neighbours.
+    Raises ValueError that names the wrong entry, with the nearest valid one for a name.
     """
     if isinstance(arch, Arch):
         return arch
@@ -99,6 +100,8 @@ def parse_arch(arch: "str | Mapping[str, Any] | Arch") -> Arch:
         raise ValueError(f"arch must be a name or a stage table (dict), got {type(arch).__name__}")
     _known_fields("the stage table", Arch, arch)
     rows = arch["stages"]
+    if not isinstance(rows, Sequence) or not all(isinstance(row, Stage | Mapping) for row in rows):
+        raise ValueError(f"stages of a stage table must be a list of dicts, got {rows!r}")
     for number, row in enumerate(rows):
         if not isinstance(row, Stage):
             _known_fields(f"stage {number} of the stage table", Stage, row)

@@ -7,6 +7,7 @@ channels-last memory, so that token operators see (B, H, W, C) without a copy.
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class DropPath(nn.Module):
@@ -33,19 +34,36 @@ def make_divisible(value: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
-def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    assert norm.running_mean is not None and norm.running_var is not None  # built with statistics, always
+def _scale_and_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     return scale, norm.bias - norm.running_mean * scale
 
 
+def _is_affine(norm: nn.Module) -> bool:
+    return isinstance(norm, _BatchNorm) and not norm.training and norm.running_mean is not None and norm.affine
+
+
+def _is_watched(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _pointwise(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """A 1x1 convolution as a linear layer on channels-last memory: its backward pass is the faster one on a CPU."""
+    return F.linear(x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias).permute(0, 3, 1, 2)
+
+
 def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, pre_norm: nn.BatchNorm2d | None = None) -> Tensor:
-    """``norm(conv(pre_norm(x)))``; norms in eval mode are folded into the convolution.
+    """``norm(conv(pre_norm(x)))``; batch norms in eval mode are folded into the convolution.
 
     ``pre_norm`` needs a convolution without zero padding (1x1), where an affine map of the input commutes with it.
+    Modules that somebody watches through hooks, or replaced by another kind of norm, are called one by one.
     """
-    if norm.training or (pre_norm is not None and pre_norm.training):
-        return norm(conv(x if pre_norm is None else pre_norm(x)))
+    norms = [norm] if pre_norm is None else [pre_norm, norm]
+    watched = any(map(_is_watched, [conv, *norms]))
+    if watched or not all(map(_is_affine, norms)):
+        x = x if pre_norm is None else pre_norm(x)
+        return norm(conv(x) if watched or conv.kernel_size != (1, 1) else _pointwise(x, conv))
     weight, bias = conv.weight, conv.bias
     if pre_norm is not None:
         scale, shift = _scale_and_shift(pre_norm)

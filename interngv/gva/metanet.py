@@ -6,7 +6,9 @@ One net for every task and size: a convolutional stem, stages of convolution or 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -67,6 +69,32 @@ def build_dsm(stage: Stage, in_channels: int, head_dim: int) -> nn.Module:
     return cls(in_channels, stage.channels, stage.stride, head_dim)
 
 
+def _in_range(what: str, value: int, low: int, high: int) -> int:
+    if not isinstance(value, Integral) or not low <= value <= high:
+        raise ValueError(f"{what} must lie in {low}..{high} for this arch, got {value!r}")
+    return int(value)
+
+
+@contextmanager
+def _still_statistics(block: nn.Module) -> Iterator[None]:
+    norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
+
+
+def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
+    """``block(x)`` that keeps no activations; the second pass leaves batch-norm statistics alone."""
+    if torch.compiler.is_compiling():  # traced contexts cannot change modules
+        return checkpoint(block, x, use_reentrant=False)
+    return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _still_statistics(block)))
+
+
 @MODELS.register_module()
 class MetaNet(BaseModule):
     """MetaNet backbone.
@@ -74,14 +102,15 @@ class MetaNet(BaseModule):
     Args:
         arch: a name of :data:`interngv.gva.archs.ARCHS`, or a stage table as a dict of the same form.
         in_channels: channels of the input image.
-        out_indices: which feature levels ``forward`` returns. Levels 0..3 are the maps of stride 4, 8, 16, 32; level 4
-            (the last one, the default) is the stride-32 map projected to ``feature_dim`` channels, for classification;
-            the projection is part of the trunk where level 4 is asked for.
+        out_indices: which feature levels ``forward`` returns. Levels 0..3 are the maps of stride 4, 8, 16, 32 (a stage
+            table of other strides has as many levels as resolutions); the last level, 4, is the coarsest map projected
+            to ``feature_dim`` channels, for classification, and the default. What no level needs is not built.
         drop_path_rate: stochastic depth of the last block; rises linearly from 0 at the first.
         frozen_stages: -1 freezes nothing, 0 the stem, k the stem and the first k stages, one more than there are
             stages also the projection. Frozen parts get no gradient and keep their batch-norm statistics.
         norm_eval: keeps every batch norm in eval mode while training.
-        with_cp: recomputes each block's activations in the backward pass instead of keeping them.
+        with_cp: recomputes each block's activations in the backward pass instead of keeping them; batch-norm
+            statistics are updated once all the same.
         init_cfg: mmengine's initialisation config: ``dict(type='interngv.PretrainedTrunk', checkpoint=...)``.
 
     Input (B, in_channels, H, W) of any height and width; a level of stride s has ceil(H / s) x ceil(W / s) pixels.
@@ -92,7 +121,7 @@ class MetaNet(BaseModule):
         self,
         arch: str | Mapping[str, Any] | Arch = "mn-b4",
         in_channels: int = 3,
-        out_indices: Sequence[int] = (4,),
+        out_indices: Sequence[int] | None = None,
         drop_path_rate: float = 0.0,
         frozen_stages: int = -1,
         norm_eval: bool = False,
@@ -102,19 +131,25 @@ class MetaNet(BaseModule):
         super().__init__(init_cfg)
         self.arch = parse_arch(arch)
         self.norm_eval, self.with_cp = norm_eval, with_cp
-        stages = self.arch.stages
         self.levels = len(self.arch.level_stages)
-        self.out_indices = tuple(self._in_range("out_indices", i, 0, self.levels) for i in out_indices)
+        chosen = (self.levels,) if out_indices is None else out_indices
+        self.out_indices = tuple(_in_range("out_indices", i, 0, self.levels) for i in chosen)
         if not self.out_indices:
             raise ValueError("out_indices names no feature level")
-        self.frozen_stages = self._in_range("frozen_stages", frozen_stages, -1, len(stages) + 1)
+        self.frozen_stages = _in_range("frozen_stages", frozen_stages, -1, len(self.arch.stages) + 1)
         if not 0.0 <= drop_path_rate < 1.0:
             raise ValueError(f"drop_path_rate must be in [0, 1), got {drop_path_rate}")
+        self._build(in_channels, drop_path_rate)
+        self._freeze()
 
+    def _build(self, in_channels: int, drop_path_rate: float) -> None:
+        # Only what the chosen levels need: DDP wants a gradient for every parameter.
+        last, projects = max(self.out_indices), self.levels in self.out_indices
+        stages = self.arch.stages if projects else self.arch.stages[: self.arch.level_stages[last] + 1]
         self.stem = ConvNormAct(in_channels, self.arch.stem_channels, 3, stride=2)
         self.blocks = nn.ModuleList()
         self.stage_ends: list[int] = []
-        total = sum(stage.repeats for stage in stages)
+        total = sum(stage.repeats for stage in self.arch.stages)
         drop_rates = [drop_path_rate * i / max(total - 1, 1) for i in range(total)]
         width, size, depth = self.arch.stem_channels, math.ceil(self.arch.img_size / 2), 0
         for stage in stages:
@@ -127,16 +162,12 @@ class MetaNet(BaseModule):
                 self.blocks.append(build_block(stage, width, stride, rate, self.arch.head_dim, grid))
                 width, stride, depth = stage.channels, 1, depth + 1
             self.stage_ends.append(len(self.blocks))
-        projects = self.levels in self.out_indices  # not built unused: DDP wants a gradient for every parameter
         self.head = ConvNormAct(width, self.arch.feature_dim, 1) if projects else None
-        self._level_of_block = {self.stage_ends[s] - 1: level for level, s in enumerate(self.arch.level_stages)}
-        self._freeze()
-
-    @staticmethod
-    def _in_range(what: str, value: int, low: int, high: int) -> int:
-        if not low <= value <= high:
-            raise ValueError(f"{what} must lie in {low}..{high} for this arch, got {value}")
-        return value
+        ends = zip(self.arch.level_stages, range(self.levels), strict=True)
+        self._level_of_block = {self.stage_ends[s] - 1: level for s, level in ends if s < len(stages)}
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module.weight.shape[1] == 1:  # the strides that their gradients have
+                module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
 
     @property
     def feature_dim(self) -> int:
@@ -155,17 +186,12 @@ class MetaNet(BaseModule):
             raise ValueError(f"MetaNet expects images (B, C, H, W) of at least one pixel, got shape {tuple(x.shape)}")
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         maps: dict[int, Tensor] = {}
-        last = max(self.out_indices)
         for index, block in enumerate(self.blocks):
-            recompute = self.with_cp and torch.is_grad_enabled()
-            x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
-            level = self._level_of_block.get(index)
-            if level in self.out_indices:
-                maps[level] = x
-            if level == last:
-                break
+            x = _recomputed(block, x) if self.with_cp and torch.is_grad_enabled() else block(x)
+            if index in self._level_of_block:
+                maps[self._level_of_block[index]] = x
         if self.head is not None:
-            maps[last] = self.head(x)
+            maps[self.levels] = self.head(x)
         return tuple(maps[i].contiguous() for i in self.out_indices)
 
     def train(self, mode: bool = True) -> "MetaNet":
@@ -180,9 +206,10 @@ class MetaNet(BaseModule):
     def _frozen_modules(self) -> list[nn.Module]:
         if self.frozen_stages < 0:
             return []
-        end = (0, *self.stage_ends, self.stage_ends[-1])[self.frozen_stages]
+        ends = [0, *self.stage_ends]
+        blocks = self.blocks[: ends[min(self.frozen_stages, len(self.stage_ends))]]
         head = [self.head] if self.head is not None and self.frozen_stages > len(self.stage_ends) else []
-        return [self.stem, *self.blocks[:end], *head]
+        return [self.stem, *blocks, *head]
 
     def _freeze(self) -> None:
         for module in self._frozen_modules():

@@ -1,10 +1,11 @@
 """Loading trunk weights with a report: released checkpoints in, host checkpoints in, nothing silent.
 
 The released gv-benchmark files name a trunk's tensors ``stem.*``, ``blocks.N.*`` and ``head.*``, bare or below a prefix
-(``backbone.``, ``module.``, ``model.backbone.TASK.``). The names inside a block are not documented, so tensors whose
-names differ are matched by structure: within one block, tensors of the same role (batch-norm statistic, other weight,
-bias, free parameter) and shape correspond in the order in which they were registered, which is the order of use. The
-same matching reads UniNet's release, over the whole net where its block numbers differ.
+(``backbone.``, ``module.``, ``model.backbone.TASK.``). The names inside a block are not documented, so modules whose
+names differ are matched by structure: within one block, modules that hold tensors of the same roles and shapes
+correspond. Where several look alike (the norms of one width, two residual scales) they are taken in the order of
+registration, assumed to be the order of use (spec tag [I]); the report counts those. The same matching reads UniNet's
+release, over the whole net where its block numbers differ.
 """
 
 import re
@@ -32,11 +33,15 @@ class WeightsError(UserError):
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a load did: the model's tensors ``loaded`` and those that stayed ``new``, the file's ``dropped``."""
+    """What a load did: the model's tensors ``loaded`` and those that stayed ``new``, the file's ``dropped``.
+
+    ``by_order`` are the loaded ones that only the order of registration told from others of the same shape.
+    """
 
     loaded: tuple[str, ...]
     new: tuple[str, ...]
     dropped: tuple[str, ...]
+    by_order: tuple[str, ...] = ()
 
     @property
     def coverage(self) -> float:
@@ -44,8 +49,9 @@ class LoadReport:
         return len(self.loaded) / max(1, len(self.loaded) + len(self.new))
 
     def __str__(self) -> str:
+        order = f", {len(self.by_order)} told apart by their order only" if self.by_order else ""
         return (
-            f"{len(self.loaded)} tensors loaded ({self.coverage:.1%} of the model), "
+            f"{len(self.loaded)} tensors loaded ({self.coverage:.1%} of the model{order}), "
             f"{len(self.new)} new{_names(self.new)}, {len(self.dropped)} dropped{_names(self.dropped)}"
         )
 
@@ -59,21 +65,20 @@ def _names(keys: Iterable[str]) -> str:
 def select_trunk(state: StateDict, task: str | None = None) -> dict[str, Tensor]:
     """The tensors of one trunk without their prefix: those below the prefix that stands before ``stem.``.
 
-    A generalist's file holds a trunk per task (``model.backbone.gv_global.*``, ``...gv_patch.*``): ``task`` picks one.
-    Raises WeightsError where no trunk, or more than one, is found.
+    A generalist's file holds a trunk per task (``model.backbone.gv_global.*``, ``...gv_patch.*``): ``task`` picks one,
+    by its name or by the whole prefix. Raises WeightsError where no trunk, or more than one, is found.
     """
     prefixes = sorted({m["prefix"] for m in map(_TRUNK_KEY.match, state) if m})
-    if task is not None:
-        tasks = {p.rstrip(".").split(".")[-1]: p for p in prefixes}
-        if task not in tasks:
-            raise WeightsError(
-                f"no trunk of task {task!r} in the checkpoint{did_you_mean(task, tasks)} found: {', '.join(tasks)}"
-            )
-        prefixes = [tasks[task]]
     if not prefixes:
         raise WeightsError(f"no MetaNet trunk in the checkpoint: no key has a part 'stem'{_names(state)}")
+    if task is not None:
+        tasks = {p.rstrip("."): p.rstrip(".").split(".")[-1] for p in prefixes}
+        prefixes = [f"{p}." for p, name in tasks.items() if task in (p, name)]
+        if not prefixes:
+            hint = did_you_mean(task, tasks.values())
+            raise WeightsError(f"no trunk of task {task!r} in the checkpoint{hint} found: {', '.join(tasks)}")
     if len(prefixes) > 1:
-        raise WeightsError(f"the checkpoint holds {len(prefixes)} trunks, choose a task{_names(prefixes)}")
+        raise WeightsError(f"the checkpoint holds {len(prefixes)} trunks, choose one as task{_names(prefixes)}")
     return {k.removeprefix(prefixes[0]): v for k, v in state.items() if k.startswith(prefixes[0])}
 
 
@@ -82,49 +87,64 @@ def _scope(key: str) -> str:
     return ".".join(parts[:2]) if parts[0] == "blocks" else parts[0]
 
 
-def _groups(state: StateDict, keys: Iterable[str], by_scope: bool) -> dict[Hashable, list[str]]:
-    groups: dict[Hashable, list[str]] = defaultdict(list)
+def _role(key: str) -> str:
+    leaf = key.rpartition(".")[2]
+    return leaf if leaf in _LEAVES else "parameter"
+
+
+def _alike(state: StateDict, keys: Iterable[str], by_scope: bool) -> dict[Hashable, list[list[str]]]:
+    """Modules, as lists of their tensors' keys, grouped by scope and by the roles and shapes of those tensors."""
+    modules: dict[str, list[str]] = defaultdict(list)
     for key in keys:
-        module, _, leaf = key.rpartition(".")
-        role = leaf if leaf in _LEAVES else "parameter"
-        is_norm = f"{module}.running_mean" in state
-        shape = tuple(n for i, n in enumerate(state[key].shape) if i < 2 or n > 1)
-        groups[_scope(key) if by_scope else "", role, is_norm, shape].append(key)
+        modules[key.rpartition(".")[0]].append(key)
+    groups: dict[Hashable, list[list[str]]] = defaultdict(list)
+    for tensors in modules.values():
+        tensors.sort(key=_role)  # stable: free parameters of one module keep their order
+        looks = tuple((_role(key), state[key].shape) for key in tensors)
+        groups[_scope(tensors[0]) if by_scope else "", looks].append(tensors)
     return groups
 
 
-def match(source: StateDict, target: StateDict, by_structure: bool = True) -> dict[str, str]:
-    """Which tensor of ``source`` fills which of ``target``: ``{target key: source key}``.
+def match(source: StateDict, target: StateDict, by_structure: bool = True) -> tuple[dict[str, str], list[str]]:
+    """Which tensor of ``source`` fills which of ``target``: ``{target key: source key}``, and the keys told by order.
 
-    Equal names of equal shapes first; the others by structure (see the module's docstring), where a group of like
-    tensors has the same size on both sides. A 1x1 convolution matches a linear layer of the same widths.
+    Equal names of equal shapes first; the others by structure (see the module's docstring), where a group of modules
+    that look alike has the same size on both sides.
     """
-    found = {k: k for k in target if k in source and source[k].numel() == target[k].numel()}
+    found = {key: key for key in target if key in source and source[key].shape == target[key].shape}
+    by_order: list[str] = []
     if not by_structure or len(found) == len(target):
-        return found
+        return found, by_order
     by_scope = {_scope(k) for k in source} >= {_scope(k) for k in target}
-    theirs = _groups(source, (k for k in source if k not in found), by_scope)
-    ours = _groups(target, (k for k in target if k not in found), by_scope)
-    for group, keys in ours.items():
-        if len(theirs.get(group, ())) == len(keys):
-            found.update(zip(keys, theirs[group], strict=True))
-    return found
+    theirs = _alike(source, (k for k in source if k not in found), by_scope)
+    for looks, ours in _alike(target, (k for k in target if k not in found), by_scope).items():
+        if len(theirs.get(looks, ())) != len(ours):
+            continue
+        for mine, other in zip(ours, theirs[looks], strict=True):
+            found.update(zip(mine, other, strict=True))
+            free = [key for key in mine if _role(key) == "parameter"]
+            by_order += mine if len(ours) > 1 else free if len(free) > 1 else []
+    return found, by_order
 
 
-def load_trunk(model: nn.Module, state: StateDict, coverage: float = 0.99, by_structure: bool = True) -> LoadReport:
+def load_trunk(model: nn.Module, state: StateDict, coverage: float = 1.0, by_structure: bool = True) -> LoadReport:
     """Fills ``model`` from a trunk's tensors and prints one line; the model is untouched where it raises.
 
-    Raises WeightsError, naming the tensors, where less than ``coverage`` of the model's tensors would be loaded.
+    Counters of batches may be absent: nothing reads them. Raises WeightsError, naming the tensors, where less than
+    ``coverage`` of the model's other tensors would be loaded.
     """
     own = model.state_dict()
-    pairs = match(state, own, by_structure)
+    pairs, by_order = match(state, own, by_structure)
     used = set(pairs.values())
-    report = LoadReport(tuple(pairs), tuple(k for k in own if k not in pairs), tuple(k for k in state if k not in used))
+    report = LoadReport(
+        loaded=tuple(pairs),
+        new=tuple(key for key in own if key not in pairs and _role(key) != "num_batches_tracked"),
+        dropped=tuple(key for key in state if key not in used),
+        by_order=tuple(by_order),
+    )
     if report.coverage < coverage:
         raise WeightsError(f"the checkpoint does not fit: {report}; at least {coverage:.1%} must load")
-    model.load_state_dict(
-        {ours: state[theirs].reshape(own[ours].shape) for ours, theirs in pairs.items()}, strict=False
-    )
+    model.load_state_dict({ours: state[theirs] for ours, theirs in pairs.items()}, strict=False)
     print_log(f"weights: {report}", logger="current")
     return report
 
@@ -138,11 +158,11 @@ def to_released(model: nn.Module, template: StateDict | None = None, prefix: str
     own = model.state_dict()
     if template is None:
         return {prefix + key: value for key, value in own.items()}
-    pairs = match(template, own)
+    pairs, _ = match(template, own)
     missing = [k for k in own if k not in pairs]
     if missing:
         raise WeightsError(f"{len(missing)} tensors have no place in the template{_names(missing)}")
-    return {prefix + theirs: own[ours].reshape(template[theirs].shape) for ours, theirs in pairs.items()}
+    return {prefix + theirs: own[ours] for ours, theirs in pairs.items()}
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -153,7 +173,7 @@ class PretrainedTrunk:
     blocks are matched by structure for ``.pth`` files only: a safetensors file does not keep the order of registration.
     """
 
-    def __init__(self, checkpoint: str, task: str | None = None, coverage: float = 0.99) -> None:
+    def __init__(self, checkpoint: str, task: str | None = None, coverage: float = 1.0) -> None:
         self.checkpoint, self.task, self.coverage = Path(checkpoint), task, coverage
 
     def __call__(self, module: nn.Module) -> None:

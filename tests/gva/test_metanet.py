@@ -125,7 +125,7 @@ def test_any_input_size_gives_finite_contiguous_maps(arch, size):
 
 
 @pytest.mark.parametrize("arch", SMALL, ids=name_of)
-@pytest.mark.parametrize("out_indices", [(4,), (0, 1, 2, 3)])
+@pytest.mark.parametrize("out_indices", [(4,), (0, 1, 2, 3), (0, 1), (2,)])
 def test_gradients_reach_every_parameter(arch, out_indices):
     net = randomised(arch, out_indices=out_indices).eval()  # batch statistics would cancel biases in front of a norm
     sum(out.square().mean() for out in net(torch.randn(2, 3, 64, 64))).backward()
@@ -140,13 +140,15 @@ def test_recomputation_changes_nothing(arch, drop_path_rate):
     recomputed = MetaNet(arch, with_cp=True, drop_path_rate=drop_path_rate).train()
     recomputed.load_state_dict(plain.state_dict())
     image = torch.randn(3, 3, 40, 40)
-    grads = []
+    grads: list[dict] = []
     for net in (plain, recomputed):
         torch.manual_seed(1)
         net(image)[0].square().mean().backward()
         grads.append({name: p.grad for name, p in net.named_parameters()})
     for name, grad in grads[0].items():
         torch.testing.assert_close(grads[1][name], grad, msg=lambda m, name=name: f"{name}: {m}")
+    for name, value in plain.named_buffers():
+        torch.testing.assert_close(recomputed.get_buffer(name), value, rtol=0, atol=0)
 
 
 def trained_for_a_step(net: MetaNet) -> tuple[dict, dict]:
@@ -239,6 +241,11 @@ def test_builds_by_name_from_any_registry():
         (dict(arch={**MIXED, "head_dim": 12}), "head_dim"),
         (dict(arch="mn-mini", out_indices=(5,)), "out_indices must lie in 0..4"),
         (dict(arch="mn-mini", out_indices=()), "out_indices"),
+        (dict(arch="mn-mini", out_indices=(1.5,)), "out_indices must lie in"),
+        (dict(arch={**MIXED, "stages": [None]}), "must be a list of dicts"),
+        (dict(arch={**MIXED, "stages": 3}), "must be a list of dicts"),
+        (dict(arch={**MIXED, "stem_channels": 8.0}), "stem_channels .* positive integer"),
+        (dict(arch={**MIXED, "stages": [dict(operator="sa", repeats=1, channels=8, expansion=float("nan"))]}), "expan"),
         (dict(arch="mn-mini", frozen_stages=8), "frozen_stages must lie in -1..7"),
         (dict(arch="mn-mini", drop_path_rate=1.0), "drop_path_rate"),
     ],

@@ -10,7 +10,7 @@ from interngv.gva import ARCHS, MetaNet, WeightsError, load_trunk, to_released
 from interngv.gva.weights import select_trunk
 from interngv.registry import MODELS
 
-# The plain restatement has other names inside its blocks, as the released files do.
+# The plain restatement has other names inside its blocks, and another order of registration, as released files may.
 RELEASED = ["mn-mini", "mn-b1", "uninet-b0"]
 
 
@@ -59,8 +59,32 @@ def test_a_generalists_file_asks_for_the_task():
         select_trunk(state)
     with pytest.raises(WeightsError, match="did you mean 'gv_patch'"):
         select_trunk(state, "gv_pach")
-    picked = select_trunk(state, "gv_patch")
+    picked = select_trunk(state, "model.backbone.gv_patch")
     assert torch.equal(picked["stem.conv.weight"], ours.stem.conv.weight + 1)
+
+
+def test_two_trunks_of_one_name_want_the_whole_prefix():
+    state = {f"{who}.backbone.stem.conv.weight": torch.full((1,), n) for n, who in enumerate(("student", "teacher"))}
+    with pytest.raises(WeightsError, match="2 trunks, choose one"):
+        select_trunk(state, "backbone")
+    assert select_trunk(state, "teacher.backbone")["stem.conv.weight"].item() == 1
+
+
+def test_a_tensor_of_another_shape_is_not_loaded():
+    state = MetaNet("mn-mini").state_dict()
+    state["blocks.6.mlp.fc1.weight"] = state["blocks.6.mlp.fc1.weight"].T.contiguous()
+    with pytest.raises(WeightsError, match="new \\(blocks.6.mlp.fc1.weight\\)"):
+        load_trunk(MetaNet("mn-mini"), state)
+
+
+def test_report_counts_what_only_the_order_tells_apart():
+    report = load_trunk(MetaNet("mn-mini"), released("mn-mini").state_dict())
+    assert {"blocks.6.norm1.weight", "blocks.6.norm2.weight", "blocks.6.gamma_1"} <= set(report.by_order)
+    assert not {"blocks.6.mixer.qkv.weight", "blocks.6.mlp.fc1.bias", "blocks.1.shortcut.conv.bias"} & {
+        *report.by_order
+    }
+    assert f"{len(report.by_order)} told apart by their order only" in str(report)
+    assert load_trunk(MetaNet("mn-mini"), MetaNet("mn-mini").state_dict()).by_order == ()
 
 
 def test_report_is_one_line_and_names_what_is_new_and_dropped():
@@ -79,7 +103,7 @@ def test_report_is_one_line_and_names_what_is_new_and_dropped():
 def test_another_models_checkpoint_is_refused_and_the_model_untouched(other):
     net = MetaNet("mn-mini")
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    with pytest.raises(WeightsError, match=r"does not fit.*new \(.*at least 99.0% must load"):
+    with pytest.raises(WeightsError, match=r"does not fit.*new \(.*at least 100.0% must load"):
         load_trunk(net, MetaNet(other).state_dict())
     assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
 
