@@ -1,8 +1,10 @@
 """Reading checkpoints: data from elsewhere, from which no code may run."""
 
+import os
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from mmengine.logging import HistoryBuffer
 from interngv.errors import UserError, did_you_mean
 
 _HISTORY_METHODS = ("min", "max", "mean", "current")
+# torch's switches that overrule what a caller of torch.load asks for.
+_FORCE = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "0"}
 
 
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict:
@@ -21,20 +25,35 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict:
     mmengine's ``Runner.resume`` runs ``meta['config']`` as Python; without the entry it has nothing to run.
 
     Raises:
-        UserError: no such file, a truncated or foreign file, or one that holds more than numbers and plain containers.
+        UserError: a URL, no such file, a truncated or foreign file, or one that holds more than numbers and plain
+            containers; a ``.pth`` with a torch that does not read it safely.
     """
+    if "://" in str(path):
+        raise UserError(f"checkpoint {path}: a URL is not read here; download it first and give the file")
     path = Path(path).expanduser()
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist{_similar(path)}")
+    read = _read_safetensors if path.suffix == ".safetensors" else _read_pickle
+    return call_reader(read, str(path), map_location, failure="is truncated or no checkpoint")
+
+
+def call_reader(read: Callable[[str, Any], Any], name: str, map_location: Any, failure: str) -> dict:
+    """Read ``name`` by ``read(name, map_location)`` and drop the config text; ``failure`` says what an error means.
+
+    Raises:
+        UserError: the reader raised anything (a damaged file makes torch stumble in any way), or gave no dict.
+    """
     try:
-        checkpoint = _load(path, map_location)
+        checkpoint = read(name, map_location)
+    except UserError:
+        raise
     except pickle.UnpicklingError as error:
-        raise UserError(f"checkpoint {path} is not read: {_unsafe(error)}") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"checkpoint {name} is not read: {_unsafe(error)}") from error
+    except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"checkpoint {path} is truncated or no checkpoint ({reason})") from error
+        raise UserError(f"checkpoint {name} {failure} ({reason})") from error
     if not isinstance(checkpoint, dict):
-        raise UserError(f"checkpoint {path} holds a {type(checkpoint).__name__}, expected a dict with 'state_dict'")
+        raise UserError(f"checkpoint {name} holds a {type(checkpoint).__name__}, expected a dict with 'state_dict'")
     if isinstance(checkpoint.get("meta"), dict):
         checkpoint["meta"].pop("config", None)
     return checkpoint
@@ -45,20 +64,40 @@ def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     for entry in ("state_dict", "model"):
         if isinstance(checkpoint.get(entry), Mapping):
             checkpoint = checkpoint[entry]
-    return {name: value for name, value in checkpoint.items() if torch.is_tensor(value)}
+    return {name: value for name, value in checkpoint.items() if isinstance(name, str) and torch.is_tensor(value)}
 
 
-def _load(path: Path, map_location: Any) -> Any:
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+@contextmanager
+def weights_only(name: str) -> Iterator[None]:
+    """Every ``torch.load`` within this context reads tensors and plain data only, whatever its caller asks for.
 
-        try:
-            return load_file(path, device=str(map_location))
-        except SafetensorError as error:
-            raise ValueError(str(error)) from error
-    with torch.serialization.safe_globals(allowed_globals()):
-        return torch.load(path, map_location=map_location, weights_only=True)
+    Raises:
+        UserError: torch is older than 2.6, whose ``weights_only`` can be made to run code (CVE-2025-32434).
+    """
+    if torch.__version__ < "2.6":  # by numbers: a TorchVersion
+        raise UserError(
+            f"checkpoint {name}: reading .pth files safely needs torch >= 2.6, this is {torch.__version__}; "
+            "convert to safetensors or upgrade torch"
+        )
+    kept = {variable: os.environ.get(variable) for variable in _FORCE}
+    os.environ.update(_FORCE)
+    try:
+        with torch.serialization.safe_globals(allowed_globals()):
+            yield
+    finally:
+        for variable, value in kept.items():
+            os.environ.pop(variable) if value is None else os.environ.update({variable: value})
+
+
+def _read_safetensors(name: str, map_location: Any) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(name, device=str(map_location))
+
+
+def _read_pickle(name: str, map_location: Any) -> Any:
+    with weights_only(name):
+        return torch.load(name, map_location=map_location, weights_only=True)
 
 
 def allowed_globals() -> list[Any]:
@@ -76,11 +115,18 @@ def _history_method(owner: Any, name: str) -> Any:
 
 
 def _unsafe(error: Exception) -> str:
-    # torch's own message goes on to advise weights_only=False, which we never do.
-    named = re.search(r"GLOBAL ([\w.]+)|asks for (attribute .*)", str(error))
+    # torch's own message goes on to advise weights_only=False, which we never do. mmengine tries a second time.
+    tries = " ".join(map(str, _with_causes(error)))
+    named = re.search(r"GLOBAL ([\w.]+)|asks for (attribute .*)", tries)
     if named is None:
         return "it is no checkpoint, or a damaged one"
     return f"it names {named[1] or named[2]}, and only tensors, numbers and plain containers are read"
+
+
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__context__
 
 
 def _similar(path: Path) -> str:

@@ -1,35 +1,36 @@
 """Checkpoints of a run: which one is the last, whether it fits the model, and how mmengine comes to read it safely."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from interngv.checkpoint import allowed_globals, read_checkpoint, state_dict_of
+from interngv.checkpoint import call_reader, read_checkpoint, state_dict_of, weights_only
 from interngv.errors import UserError
-
-_HISTORY_METHODS = ("min", "max", "mean", "current")
 
 
 @contextmanager
-def safe_loading() -> Iterator[None]:
-    """Within this context mmengine reads every local checkpoint through :func:`read_checkpoint`.
+def safe_loading(ready: dict[str, dict] | None = None) -> Iterator[None]:
+    """Within this context mmengine reads every checkpoint, local or behind a scheme, as tensors and plain data only.
 
-    mmengine's own loader falls back to full unpickling, which runs code that the file names. Files at a URL are
-    fetched by torch with ``weights_only=True``.
+    mmengine's own loaders fall back to full unpickling, which runs code that the file names.
+
+    Args:
+        ready: checkpoints by file name that were read before; each is handed out once instead of its file.
     """
-    before = CheckpointLoader._schemes
-    CheckpointLoader.register_scheme("", _load_from_local, force=True)
-    CheckpointLoader.register_scheme(("http://", "https://"), _load_from_http, force=True)
+    taken = CheckpointLoader.__dict__["_get_checkpoint_loader"]
+    find = CheckpointLoader._get_checkpoint_loader
+    # Every reading passes here, also by a scheme that a plug-in registers later.
+    CheckpointLoader._get_checkpoint_loader = staticmethod(lambda path: _safe(find(path), ready or {}))
     try:
         yield
     finally:
-        CheckpointLoader._schemes = before
+        CheckpointLoader._get_checkpoint_loader = taken
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,14 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
     raise UserError(f"nothing to resume: {pointer} names {named}, which does not exist; give --resume a file")
 
 
-def _load_from_local(filename: str, map_location: Any) -> dict:
-    return read_checkpoint(filename, map_location)
+def _safe(loader: Callable[..., Any], ready: dict[str, dict]) -> Callable[..., dict]:
+    is_local = loader is CheckpointLoader._schemes[""]
 
+    @wraps(loader)  # mmengine logs the loader's name
+    def load(filename: str, map_location: Any = None) -> dict:
+        if is_local:
+            return ready.pop(filename, None) or read_checkpoint(filename, map_location)
+        with weights_only(filename):
+            return call_reader(loader, filename, map_location, failure="cannot be fetched and read")
 
-def _load_from_http(filename: str, map_location: Any) -> dict:
-    with torch.serialization.safe_globals(allowed_globals()):
-        return torch.hub.load_state_dict_from_url(filename, map_location=map_location, weights_only=True)
+    return load

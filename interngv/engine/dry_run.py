@@ -10,7 +10,7 @@ from mmengine.registry import DATASETS, MODELS
 from torch import nn
 
 from interngv.engine.pictures import name_pictures
-from interngv.engine.preflight import check_data, datasets
+from interngv.engine.preflight import check_data, datasets, downloads
 from interngv.engine.schedule import batch_lines, schedule_lines
 from interngv.errors import UserError
 from interngv.gva.complexity import multiply_adds, parameters
@@ -34,10 +34,10 @@ def report(cfg: Config, model: nn.Module, split: str, world: int, shape: Shape |
     lines.append(f"multiply-adds: {count if count is not None else 'not counted'}{scope}")
     lines.append(f"input: {' x '.join(map(str, shape))} ({source})")
     if split == "train_dataloader":
-        lines += batch_lines(cfg[split], world, cfg.optim_wrapper.get("accumulative_counts", 1))
+        lines += batch_lines(_loader(cfg, split), world, cfg.optim_wrapper.get("accumulative_counts", 1))
         lines += schedule_lines(cfg, world, None if dataset is None else len(dataset))
     else:
-        lines += batch_lines(cfg[split], world)
+        lines += batch_lines(_loader(cfg, split), world)
     return lines
 
 
@@ -95,12 +95,25 @@ def _input_shape(cfg: Config, split: str, given: Shape | None, dataset: Any) -> 
     return source, shape
 
 
+def _loader(cfg: Config, split: str) -> Any:
+    """The split's data loader, the first where there are several."""
+    return cfg[split][0] if isinstance(cfg[split], list) else cfg[split]
+
+
 def _dataset(cfg: Config, split: str) -> Any:
+    config = copy.deepcopy(_loader(cfg, split).dataset)
+    fetching = [one for _, one in datasets(config, split) if downloads(one, cfg.get("default_scope") or "mmengine")]
+    for one in fetching:
+        one["download"] = False
     try:
         check_data(cfg, (split,))
+        dataset = DATASETS.build(config)
     except UserError:
         return None
-    dataset = DATASETS.build(copy.deepcopy(cfg[split].dataset))
+    except RuntimeError:
+        if not fetching:
+            raise
+        return None
     name_pictures(dataset)
     return dataset
 

@@ -64,11 +64,12 @@ def train(
         _train_in_mixed_precision(cfg)
     _look(cfg, _TRAIN, dry_run)
     model = _model(cfg, world)
-    _print(_check_start(cfg, resume, model), rank)
+    lines, ready = _check_start(cfg, resume, model)
+    _print(lines, rank)
     if dry_run:
         _print([*report(cfg, model, "train_dataloader", world, shape), f"checkpoints: {cfg.work_dir}"], rank)
         return
-    with processes(launcher, _dist_cfg(cfg)), checkpoint_io.safe_loading():
+    with processes(launcher, _dist_cfg(cfg)), checkpoint_io.safe_loading(ready):
         _runner(cfg, world).train()
 
 
@@ -103,11 +104,12 @@ def test(
         _check_out(out)
     _look(cfg, _TEST, dry_run)
     model = _model(cfg, world)
-    found = checkpoint_io.require_whole(model, read_checkpoint(checkpoint), checkpoint)
+    ready = {checkpoint: read_checkpoint(checkpoint)}
+    found = checkpoint_io.require_whole(model, ready[checkpoint], checkpoint)
     if dry_run:
         _print([*report(cfg, model, "test_dataloader", world, shape), f"checkpoint: {checkpoint} ({found})"], rank)
         return {}
-    with processes(launcher, _dist_cfg(cfg)), checkpoint_io.safe_loading():
+    with processes(launcher, _dist_cfg(cfg)), checkpoint_io.safe_loading(ready):
         cfg = _without_training(cfg)
         runner = _runner(cfg, world)
         if _amp_dtype(cfg) == torch.bfloat16:
@@ -165,32 +167,37 @@ def _model(cfg: Config, world: int) -> nn.Module:
     return model
 
 
-def _check_start(cfg: Config, resume: str | None, model: nn.Module) -> list[str]:
-    """Settle what the run starts from, see that it fits the model, and return the lines that say so."""
-    lines = []
-    if resume is not None or cfg.get("resume"):
-        lines += _resume_from(cfg, None if resume in (None, "auto") else resume)
+def _check_start(cfg: Config, resume: str | None, model: nn.Module) -> tuple[list[str], dict[str, dict]]:
+    """Settle what the run starts from and see that it fits the model.
+
+    Returns the lines that say so, and the checkpoint that was read, by its file's name.
+    """
+    resuming = resume is not None or bool(cfg.get("resume"))
+    if resuming:
+        file = (None if resume in (None, "auto") else resume) or cfg.get("load_from")
+        file = file or checkpoint_io.latest_checkpoint(cfg.work_dir)
+        cfg.resume, cfg.load_from = file is not None, str(file) if file else None
     path = cfg.get("load_from")
-    if path and "://" not in path:
-        check = checkpoint_io.require_whole if cfg.resume else checkpoint_io.require_some
-        found = check(model, read_checkpoint(path), path)
-        lines.append(f"{'resuming from' if cfg.resume else 'starting from'} {path}: {found}")
-    return lines
+    if not path:
+        missing = f"nothing to resume: no checkpoint in {cfg.work_dir}; training starts from the beginning"
+        return [missing] if resuming else [], {}
+    if "://" in path and not resuming:
+        return [f"starting from {path}: fetched when the run begins"], {}
+    checkpoint = read_checkpoint(path)
+    if resuming:
+        _require_state(checkpoint, path)
+    check = checkpoint_io.require_whole if resuming else checkpoint_io.require_some
+    found = check(model, checkpoint, path)
+    return [f"{'resuming from' if resuming else 'starting from'} {path}: {found}"], {path: checkpoint}
 
 
-def _resume_from(cfg: Config, path: str | None) -> list[str]:
-    file = path or cfg.get("load_from") or checkpoint_io.latest_checkpoint(cfg.work_dir)
-    cfg.resume = file is not None
-    cfg.load_from = str(file) if file else None
-    if file is None:
-        return [f"nothing to resume: no checkpoint in {cfg.work_dir}; training starts from the beginning"]
-    lacking = [key for key in ("optimizer", "message_hub", "meta") if key not in read_checkpoint(file)]
+def _require_state(checkpoint: Mapping[str, Any], path: str) -> None:
+    lacking = [key for key in ("optimizer", "message_hub", "meta") if key not in checkpoint]
     if lacking:
         raise UserError(
-            f"checkpoint {file} cannot be resumed: it has no {', '.join(lacking)}; "
+            f"checkpoint {path} cannot be resumed: it has no {', '.join(lacking)}; "
             "to start from its weights use --cfg-options load_from=FILE"
         )
-    return []
 
 
 def _runner(cfg: Config, world: int) -> Any:

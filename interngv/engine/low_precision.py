@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
@@ -10,9 +9,8 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 
-@cache
 def operators_in_float32() -> None:
-    """Let every operator of ``mmcv.ops`` take bfloat16, compute in float32 and give bfloat16 back; once a process.
+    """Let every operator of ``mmcv.ops`` take bfloat16, compute in float32 and give bfloat16 back.
 
     Box suppression, RoI align and deformable convolution stop with "expected scalar type Float" otherwise. Where
     ``mmcv.ops`` is not in use nothing happens.
@@ -27,7 +25,10 @@ def operators_in_float32() -> None:
 
 
 def accept_bfloat16(function: type[torch.autograd.Function]) -> None:
-    """Put the casts around one operator's forward and backward, in place."""
+    """Put the casts around one operator's forward and backward, in place; a second call changes nothing."""
+    if "takes_bfloat16" in vars(function):
+        return
+    function.takes_bfloat16 = True  # type: ignore[attr-defined]
     function.forward = staticmethod(_cast_around(function.forward))  # type: ignore[method-assign]
     function.backward = staticmethod(_cast_before(function.backward))  # type: ignore[method-assign]
 

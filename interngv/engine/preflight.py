@@ -1,14 +1,16 @@
 """What is looked at before anything is built or written: work dir, data folders, picture sizes, output file."""
 
+import inspect
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from torch import nn
 
+from interngv.engine.config.types import find
 from interngv.errors import UserError, did_you_mean
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -36,11 +38,15 @@ def check_writable(path: str | Path, what: str) -> None:
 def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
     """See whether the data sets' folders and annotation files are there, for the named data loaders.
 
+    Passed over are data sets that download themselves and those that read from a storage of their own.
+
     Raises:
         UserError: names the data loader, the key and the path that is missing.
     """
     for split in splits:
         for where, dataset in datasets(cfg.get(split), split):
+            if downloads(dataset, cfg.get("default_scope") or "mmengine") or not is_local(dataset):
+                continue
             for key, path in _paths(dataset):
                 if not Path(path).exists():
                     raise UserError(f"{where}.{key}: {Path(path).absolute()} does not exist{_hint(path)}")
@@ -77,8 +83,12 @@ def check_batch_norm(model: nn.Module, world: int, device: str) -> None:
 
 
 def datasets(config: Any, where: str) -> Iterator[tuple[str, dict]]:
-    """A data loader's data sets with their dotted places: what stands inside wrappers, not the wrappers."""
+    """Data sets of a data loader (or several) with their dotted places: what wrappers hold, not the wrappers."""
     if not config:
+        return
+    if isinstance(config, list | tuple):
+        for index, one in enumerate(config):
+            yield from datasets(one, f"{where}[{index}]")
         return
     inner = config.get("dataset") if hasattr(config, "get") else None
     several = config.get("datasets") if hasattr(config, "get") else None
@@ -88,6 +98,23 @@ def datasets(config: Any, where: str) -> Iterator[tuple[str, dict]]:
         yield from datasets(one, f"{where}.datasets[{index}]")
     if not inner and not several:
         yield where, config
+
+
+def downloads(dataset: Mapping[str, Any], scope: str) -> bool:
+    """Whether a data set's config asks for a download where data are missing, itself or by its class' default."""
+    if "download" in dataset:
+        return bool(dataset["download"])
+    kind = dataset.get("type")
+    targets = [one.target for one in find(kind, dataset.get("_scope_") or scope)] if isinstance(kind, str) else [kind]
+    owners = [owner for target in targets if isinstance(target, type) for owner in target.__mro__[:-1]]
+    inits = [inspect.signature(vars(owner)["__init__"]).parameters for owner in owners if "__init__" in vars(owner)]
+    return next((bool(taken["download"].default) for taken in inits if "download" in taken), False)
+
+
+def is_local(reader: Mapping[str, Any]) -> bool:
+    """Whether what has these arguments (a data set, a transform) reads plain files, not lmdb, petrel and the like."""
+    storages = [reader.get(key) or {} for key in ("backend_args", "file_client_args")]
+    return all(storage.get("backend", "local") in ("local", "disk") for storage in storages)
 
 
 def _paths(dataset: dict) -> Iterator[tuple[str, str]]:

@@ -189,6 +189,58 @@ def test_typed_places_need_a_type(folder: Path) -> None:
     assert "train_dataloader.dataset (base.py:15): a dataset needs a 'type'" in message
 
 
+KINDS = {
+    "model": "resnet",
+    "train_dataloader": 3,
+    "train_dataloader.dataset": "cifar",
+    "train_dataloader.sampler": "DefaultSampler",
+    "train_dataloader.dataset.pipeline": "a",
+    "optim_wrapper": "OptimWrapper",
+    "optim_wrapper.optimizer": "AdamW",
+    "train_cfg": 3,
+    "val_cfg": True,
+    "param_scheduler": "cosine",
+    "default_hooks": "LoggerHook",
+    "default_hooks.logger": "LoggerHook",
+    "custom_hooks": "EMAHook",
+    "visualizer": "tb",
+    "visualizer.vis_backends": "tb",
+    "val_evaluator": "Accuracy",
+    "env_cfg": "x",
+    "randomness": 0,
+    "data_preprocessor": "x",
+}
+
+
+@pytest.mark.parametrize(("key", "value"), KINDS.items(), ids=list(KINDS))
+def test_wrong_kind_of_value_is_refused(folder: Path, key: str, value: object) -> None:
+    message = refusal(folder / "base.py", {key: value})
+    assert f"  {key} (command line): expected a dict" in message
+    assert f", got {value!r}" in message
+
+
+def test_wrong_kinds_in_lists_are_refused(folder: Path) -> None:
+    message = refusal(folder / "base.py", {"train_dataloader.dataset.pipeline": ["a", "b"], "param_scheduler": [3]})
+    assert "train_dataloader.dataset.pipeline.1 (command line): expected a dict with 'type', got 'b'" in message
+    assert "param_scheduler.0 (command line): expected a dict with 'type', got 3" in message
+
+
+def test_none_and_built_objects_may_stand_for_dicts(folder: Path) -> None:
+    cfg = load_config(folder / "base.py")
+    cfg.param_scheduler = cfg.data_preprocessor = None
+    cfg.default_hooks.logger = None
+    cfg.train_dataloader.dataset.pipeline = [lambda data: data]
+    cfg.train_dataloader.sampler = object()
+    assert not [problem for problem in find_problems(cfg) if "expected" in problem.message]
+
+
+def test_types_that_a_class_interprets_itself_pass(folder: Path) -> None:
+    transform = "dict(type='Albumentations', transforms=[dict(type='Flip', p=1)], bbox_params=dict(type='Bb'))"
+    hook = "dict(type='ProfilerHook', on_trace_ready=dict(type='tb_trace'))"
+    text = f"train_dataloader = dict(dataset=dict(pipeline=[{transform}]))\ncustom_hooks = [{hook}]"
+    assert not [problem for problem in find_problems(load_config(child(folder, text))) if "registr" in problem.message]
+
+
 def test_missing_import_is_shown_as_such(folder: Path) -> None:
     (folder / "base.py").write_text(BASE.replace("'mmpretrain'", "'no_such_package'"))
     message = refusal(folder / "base.py")

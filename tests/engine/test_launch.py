@@ -1,8 +1,10 @@
 """The engine's parts below the tools: processes, mixed precision, logs, schedule in words, naming of pictures."""
 
 import csv
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ import interngv  # noqa: F401
 from interngv.checkpoint import read_checkpoint
 from interngv.engine import AmpOptimWrapper, CSVVisBackend, UserError
 from interngv.engine.distributed import fit_to_cpu, place, processes
-from interngv.engine.low_precision import accept_bfloat16, predictions_in_float32
+from interngv.engine.low_precision import accept_bfloat16, operators_in_float32, predictions_in_float32
 from interngv.engine.optim_wrapper import amp_dtype
 from interngv.engine.pictures import fault
 from interngv.engine.schedule import batch_lines, scheduler_words
@@ -184,6 +186,9 @@ def test_operators_take_bfloat16_and_compute_in_float32():
             return grad * 2 * ctx.saved_tensors[0], None
 
     accept_bfloat16(Square)
+    once = Square.forward
+    accept_bfloat16(Square)
+    assert Square.forward is once
     x = torch.tensor([1.5, -2.0])
     for dtype in (torch.float32, torch.bfloat16):
         leaf = x.clone().to(dtype).requires_grad_()
@@ -191,6 +196,22 @@ def test_operators_take_bfloat16_and_compute_in_float32():
         squared.sum().backward()
         assert squared.dtype == leaf.grad.dtype == dtype and index.dtype == torch.int64
         assert squared.tolist() == [2.25, 4.0] and leaf.grad.tolist() == [3.0, -4.0]
+
+
+def test_operators_that_are_imported_later_are_reached(monkeypatch: pytest.MonkeyPatch):
+    operators_in_float32()
+    module = ModuleType("mmcv.ops.late")
+
+    class Late(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x: torch.Tensor) -> torch.Tensor:
+            assert x.dtype == torch.float32
+            return x
+
+    Late.__module__, module.Late = module.__name__, Late
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    operators_in_float32()
+    assert Late.apply(torch.ones(1, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 
 def test_predictions_reach_the_metrics_in_float32():
@@ -217,6 +238,19 @@ def test_csv_widens_for_new_names(tmp_path: Path):
     assert [row["loss"] for row in rows] == ["1.5", "", "1.25"]
     assert rows[1]["accuracy/top1"] == "20.0" and [row["step"] for row in rows] == ["1", "1", "2"]
     assert [file.name for file in (tmp_path / "logs").iterdir()] == ["scalars.csv"]
+
+
+def test_csv_goes_on_with_the_table_of_an_earlier_run(tmp_path: Path):
+    CSVVisBackend(str(tmp_path)).add_scalars(dict(loss=1.5, time=0.1), step=1)
+    second = CSVVisBackend(str(tmp_path))
+    second.add_scalars(dict(loss=1.0), step=2)
+    second.add_scalars(dict(score=7), step=1)
+    rows = list(csv.DictReader((tmp_path / "scalars.csv").open()))
+    assert [(row["step"], row["loss"], row["score"]) for row in rows] == [
+        ("1", "1.5", ""),
+        ("2", "1.0", ""),
+        ("1", "", "7.0"),
+    ]
 
 
 def test_schedule_in_words():

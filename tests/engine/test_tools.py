@@ -7,9 +7,11 @@ import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.runner import CheckpointLoader
 
 from interngv.checkpoint import read_checkpoint
 
@@ -165,6 +167,28 @@ def test_checkpoints_that_do_not_serve(run: Run, lenet_config: Path, lenet_weigh
     torch.save(dict(state_dict={"stem.weight": torch.zeros(1)}), tmp_path / "foreign.pth")
     refused(run("train", lenet_config, "--cfg-options", "load_from=foreign.pth"), "another model", "stem.weight")
     assert not (tmp_path / "work_dirs").exists()
+
+
+def test_a_url_is_taken_to_start_from_only(run: Run, lenet_config: Path):
+    url = "https://nowhere.invalid/a.pth"
+    refused(run("test", lenet_config, url), url, "download it first")
+    refused(run("train", lenet_config, "--resume", url), url, "download it first")
+    status, out, _ = run("train", lenet_config, "--dry-run", "--cfg-options", f"load_from={url}")
+    assert status == 0 and f"starting from {url}: fetched when the run begins" in out
+
+
+def test_a_resumed_checkpoint_is_read_once(run: Run, lenet_config: Path, lenet_weights: dict, monkeypatch):
+    content = dict(state_dict=lenet_weights, optimizer={}, message_hub={}, meta={})
+    torch.save(content, "run.pth")
+    reads = []
+    monkeypatch.setattr(torch, "load", lambda *args, _load=torch.load, **kw: reads.append(1) or _load(*args, **kw))
+    monkeypatch.setattr(
+        "interngv.engine.launch._runner",
+        lambda cfg, _: SimpleNamespace(train=lambda: CheckpointLoader.load_checkpoint(cfg.load_from, "cpu")),
+    )
+    status, out, _ = run("train", lenet_config, "--resume", "run.pth")
+    assert status == 0 and "resuming from run.pth: 10 tensors loaded" in out
+    assert len(reads) == 1
 
 
 class _Writes:

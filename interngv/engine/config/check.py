@@ -92,6 +92,8 @@ class _Checker:
         if key in places.LOADERS:
             for one, path in _each(value, key):
                 self._loader(one, path, scope)
+        elif key in ("default_hooks", *places.section_keys()) and _is_plain(value):
+            self._no_dict(key, value, "a dict")
         elif key in places.EVALUATORS:
             self._evaluator(key, value, scope)
         elif key == "default_hooks" and isinstance(value, dict):
@@ -109,6 +111,9 @@ class _Checker:
         else:
             self.visit(value, key, scope, places.BY_KEY.get(key, places.ANY))
 
+    def _no_dict(self, key: str, value: Any, expected: str) -> None:
+        self._add(key, f"expected {expected}, got {value!r}")
+
     def _section(self, key: str, value: dict[str, Any]) -> None:
         self._known(key, value, places.section_keys()[key], f"{key} is read for")
         for name, inner in value.items():
@@ -123,6 +128,8 @@ class _Checker:
 
     def _loader(self, value: Any, key: str, scope: str) -> None:
         if not isinstance(value, dict):
+            if _is_plain(value):
+                self._no_dict(key, value, "a dict")
             return
         self._known(key, value, places.loader_keys(), "a data loader takes")
         missing = {"dataset", "sampler"} - set(value)
@@ -187,6 +194,8 @@ class _Checker:
                 self.visit(one, path, scope, place)
             return
         if not isinstance(value, dict):
+            if place.strict and _is_plain(value):
+                self._no_dict(key, value, "a dict" if place.implied else "a dict with 'type'")
             return
         scope = value.get("_scope_") or scope
         target: Any = None
@@ -196,7 +205,7 @@ class _Checker:
             self._add(key, f"a {place.registry} needs a 'type'")
         own = places.OWN_TYPES.get(_name(target), frozenset())
         for name, inner in value.items():
-            if isinstance(inner, dict | list | tuple) and name not in own and not is_placeholder(target):
+            if name not in own and not is_placeholder(target):
                 path = f"{key}.{name}"
                 self.visit(inner, path, scope, self._place_of(path, str(name), target, inner))
 
@@ -204,7 +213,7 @@ class _Checker:
         by_key = places.BY_KEY.get(".".join(part for part in key.split(".") if not part.isdigit()))
         if by_key is not None:
             return by_key
-        if name in places.PIPELINES and isinstance(value, list | tuple):
+        if name in places.PIPELINES and not isinstance(value, dict):
             return places.TRANSFORM
         if isinstance(value, dict) and "type" not in value:
             implied = places.implied_type(parent, name)
@@ -287,6 +296,11 @@ def _each(value: Any, key: str) -> list[tuple[Any, str]]:
     if isinstance(value, list | tuple):
         return [(one, f"{key}.{index}") for index, one in enumerate(value)]
     return [(value, key)]
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is neither a config nor built of one: mmengine takes built objects and functions as they are."""
+    return isinstance(value, str | bytes | int | float)
 
 
 def _name(target: Any) -> str:

@@ -5,7 +5,7 @@ Derived from mmengine's own signatures and source wherever these say it; the tab
 
 import inspect
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -51,7 +51,9 @@ OPTIM_WRAPPER = _place(
 BY_KEY: dict[str, Place] = {
     "model": _place("model"),
     "tta_model": _place("model", "module"),
+    "data_preprocessor": _place("model"),
     "param_scheduler": SCHEDULER,
+    "optim_wrapper": OPTIM_WRAPPER,
     "optim_wrapper.optimizer": OPTIMIZER,
     "custom_hooks": HOOK,
     "visualizer": _place("visualizer", "name save_dir", implied="Visualizer"),
@@ -61,6 +63,7 @@ BY_KEY: dict[str, Place] = {
     "strategy": _place("strategy", None),
     "val_evaluator.metrics": METRIC,
     "test_evaluator.metrics": METRIC,
+    "train_cfg": _place("loop", "runner dataloader", implied="EpochBasedTrainLoop", extra=frozenset({"by_epoch"})),
     "val_cfg": _place("loop", "runner dataloader evaluator", implied="ValLoop"),
     "test_cfg": _place("loop", "runner dataloader evaluator", implied="TestLoop"),
 }
@@ -81,7 +84,9 @@ BY_ARGUMENT: dict[str, Place] = {
 # Arguments whose dicts a class interprets itself: their types are names of its own or of a library.
 OWN_TYPES: dict[str, frozenset[str]] = {
     "Albu": frozenset({"transforms", "bbox_params"}),
+    "Albumentations": frozenset({"transforms", "bbox_params"}),
     "LoRAModel": frozenset({"targets"}),
+    "ProfilerHook": frozenset({"on_trace_ready"}),
     "FPG": frozenset(["same_down_trans", "same_up_trans", "output_trans"])
     | frozenset(f"across_{way}_trans" for way in ("lateral", "down", "up", "skip")),
 }
@@ -129,7 +134,7 @@ def section_keys() -> dict[str, frozenset[str]]:
 def train_loop(section: dict[str, Any]) -> Place:
     """The training loop that ``train_cfg`` asks for; without a type ``by_epoch`` decides, as in the runner."""
     implied = "EpochBasedTrainLoop" if section.get("by_epoch", True) else "IterBasedTrainLoop"
-    return _place("loop", "runner dataloader", implied=implied, extra=frozenset({"by_epoch"}))
+    return replace(BY_KEY["train_cfg"], implied=implied)
 
 
 def paramwise_keys(constructor: Any) -> frozenset[str] | None:
