@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 ROUNDS = 5
+WARM_UP = 2  # the allocator has settled then
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,13 @@ def environment() -> str:
 
 
 def interleaved(steps: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
-    """Median seconds of each step over ``rounds`` rounds in which they take turns, after one warm-up round."""
+    """Median seconds of each step over ``rounds`` rounds in which they take turns, after ``WARM_UP`` rounds."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(rounds + 1):
+    for turn in range(WARM_UP + rounds):
         for name, step in steps.items():
             start = time.perf_counter()
             step()
-            if turn:
+            if turn >= WARM_UP:
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(times) for name, times in seconds.items()}
 

@@ -48,11 +48,6 @@ def _is_watched(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
-def _pointwise(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """A 1x1 convolution as a linear layer on channels-last memory: its backward pass is the faster one on a CPU."""
-    return F.linear(x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias).permute(0, 3, 1, 2)
-
-
 def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, pre_norm: nn.BatchNorm2d | None = None) -> Tensor:
     """``norm(conv(pre_norm(x)))``; batch norms in eval mode are folded into the convolution.
 
@@ -60,10 +55,8 @@ def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, pre_norm: nn.Bat
     Modules that somebody watches through hooks, or replaced by another kind of norm, are called one by one.
     """
     norms = [norm] if pre_norm is None else [pre_norm, norm]
-    watched = any(map(_is_watched, [conv, *norms]))
-    if watched or not all(map(_is_affine, norms)):
-        x = x if pre_norm is None else pre_norm(x)
-        return norm(conv(x) if watched or conv.kernel_size != (1, 1) else _pointwise(x, conv))
+    if not all(map(_is_affine, norms)) or any(map(_is_watched, [conv, *norms])):
+        return norm(conv(x if pre_norm is None else pre_norm(x)))
     weight, bias = conv.weight, conv.bias
     if pre_norm is not None:
         scale, shift = _scale_and_shift(pre_norm)
@@ -85,7 +78,9 @@ class SqueezeExcite(nn.Module):
         self.expand = nn.Conv2d(squeezed, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = self.expand(F.relu(self.reduce(F.adaptive_avg_pool2d(x, 1))))
+        # Over (B, H, W, C), so that its gradient comes back in channels-last memory, as the norms behind it need it.
+        pooled = x.permute(0, 2, 3, 1).mean((1, 2))[:, :, None, None]
+        gate = self.expand(F.relu(self.reduce(pooled)))
         return x * F.hardsigmoid(gate)
 
 
