@@ -238,7 +238,7 @@ def test_types_that_a_class_interprets_itself_pass(folder: Path) -> None:
     transform = "dict(type='Albumentations', transforms=[dict(type='Flip', p=1)], bbox_params=dict(type='Bb'))"
     hook = "dict(type='ProfilerHook', on_trace_ready=dict(type='tb_trace'))"
     text = f"train_dataloader = dict(dataset=dict(pipeline=[{transform}]))\ncustom_hooks = [{hook}]"
-    assert not [problem for problem in find_problems(load_config(child(folder, text))) if "registr" in problem.message]
+    assert not [problem for problem in find_problems(load_config(child(folder, text))) if "registry" in problem.message]
 
 
 def test_missing_import_is_shown_as_such(folder: Path) -> None:
