@@ -1,6 +1,7 @@
 """What every benchmark shares: interleaved medians, memory of a fresh process, environment, goals, the last line."""
 
 import argparse
+import ctypes
 import os
 import platform
 import statistics
@@ -50,8 +51,27 @@ def environment() -> str:
     )
 
 
+def keep_freed_memory() -> None:
+    """Tells glibc to keep freed blocks, whatever their size, as allocators made for training do; a no-op elsewhere.
+
+    It returns blocks of more than 32 MiB to the kernel otherwise, and getting them back costs a training step on a CPU
+    up to a third of its time, more or less by which model ran before: that would measure the order of the models.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # mallopt(3)
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(mmap_threshold, 2**30)
+    mallopt(trim_threshold, 2**31 - 1)
+
+
 def interleaved(steps: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
-    """Median seconds of each step over ``rounds`` rounds in which they take turns, after ``WARM_UP`` rounds."""
+    """Median seconds of each step over ``rounds`` rounds in which they take turns, after ``WARM_UP`` rounds.
+
+    Freed memory is kept, for all alike (:func:`keep_freed_memory`).
+    """
+    keep_freed_memory()
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(WARM_UP + rounds):
         for name, step in steps.items():
