@@ -1,7 +1,7 @@
 """mn-mini, supervised, on 2 500 digits of MNIST-5k: the demo's upstream stage where only PyPI can be reached.
 
 Paper: INTERN (arXiv 2111.08687), GV-A
-Expected: 97.2 % top-1 on the other 2 500 digits
+Expected: 96.7 % top-1 on the other 2 500 digits
 Cost: about 2.5 minutes on two CPU cores
 Data: python -m interngv.gvd.layouts mnist-5k
 Run: python tools/train.py configs/gva/mn-mini_1xb64-20e_mnist-5k-32px.py

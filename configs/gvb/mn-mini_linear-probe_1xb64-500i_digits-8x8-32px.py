@@ -1,7 +1,7 @@
 """Linear probe of a frozen mn-mini on the whole training half of the 8x8 digits, where only PyPI can be reached.
 
 Paper: INTERN (arXiv 2111.08687), GV-B; a near transfer: the trunk has seen the larger digits of MNIST-5k
-Expected: 95.7 % top-1 on the test half; a random trunk 80.4 %
+Expected: 95.5 % top-1 on the test half; a random trunk 80.4 %
 Cost: half a minute on two CPU cores, with the test
 Data: python -m interngv.gvd.layouts digits-8x8
 Run: python tools/train.py configs/gvb/mn-mini_linear-probe_1xb64-500i_digits-8x8-32px.py

@@ -163,8 +163,8 @@ class MetaNet(BaseModule):
                 width, stride, depth = stage.channels, 1, depth + 1
             self.stage_ends.append(len(self.blocks))
         self.head = ConvNormAct(width, self.arch.feature_dim, 1) if projects else None
-        ends = zip(self.arch.level_stages, range(self.levels), strict=True)
-        self._level_of_block = {self.stage_ends[s] - 1: level for s, level in ends if s < len(stages)}
+        levels = [(level, self.arch.level_stages[level]) for level in self.out_indices if level < self.levels]
+        self._level_of_block = {self.stage_ends[stage] - 1: level for level, stage in levels}
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module.weight.shape[1] == 1:  # the strides that their gradients have
                 module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
