@@ -5,6 +5,7 @@ Names of shapes: B batch, C channels, H and W height and width of the map at han
 channels-last memory, so that token operators see (B, H, W, C) without a copy.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -66,6 +67,11 @@ def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, pre_norm: nn.Bat
     weight = weight * scale.view(-1, 1, 1, 1)
     bias = shift if bias is None else bias * scale + shift
     return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU that overwrites its input where no gradient will need it: less memory, and one map less to move."""
+    return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
 
 
 class SqueezeExcite(nn.Module):
@@ -134,8 +140,8 @@ class MBConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x
         if self.expands:
-            y = F.gelu(conv_norm(y, self.expand, self.expand_norm, self.pre_norm))
-        y = F.gelu(conv_norm(y, self.depthwise, self.depthwise_norm))
+            y = gelu(conv_norm(y, self.expand, self.expand_norm, self.pre_norm))
+        y = gelu(conv_norm(y, self.depthwise, self.depthwise_norm))
         y = conv_norm(self.se(y), self.project, self.project_norm)
         return self.shortcut(x) + self.drop_path(y)
 
@@ -169,6 +175,6 @@ class FusedMBConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x
         if self.expands:
-            y = F.gelu(conv_norm(self.pre_norm(y), self.expand, self.expand_norm))
+            y = gelu(conv_norm(self.pre_norm(y), self.expand, self.expand_norm))
         y = conv_norm(self.se(y), self.project, self.project_norm)
         return self.shortcut(x) + self.drop_path(y)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from interngv.gva.blocks import DropPath, PooledShortcut
+from interngv.gva.blocks import DropPath, PooledShortcut, gelu
 
 LAYER_SCALE = 1e-6  # initial value of the residual scales gamma
 
@@ -102,7 +102,7 @@ class TokenMLP(nn.Module):
         x_BCHW = to_map(x_BHWC)
         size = x_BCHW.shape[-2:]
         on_grid = x_BCHW if size == self.grid else F.interpolate(x_BCHW, self.grid, mode="bilinear")
-        mixed = self.fc2(F.gelu(self.fc1(on_grid.flatten(2)))).unflatten(2, self.grid)
+        mixed = self.fc2(gelu(self.fc1(on_grid.flatten(2)))).unflatten(2, self.grid)
         if size != self.grid:
             mixed = F.interpolate(mixed, size, mode="bilinear")
         return self.proj(to_tokens(mixed).contiguous())
@@ -117,7 +117,7 @@ class ChannelMLP(nn.Module):
         self.fc2 = linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(gelu(self.fc1(x)))
 
 
 def position_conv(channels: int) -> nn.Conv2d:

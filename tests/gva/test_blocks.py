@@ -42,6 +42,20 @@ def test_operator_equals_its_formula(operator, width, stride, expansion, size, t
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize(("width", "stride"), [(16, 1), (24, 2)])
+@pytest.mark.parametrize("expansion", [1, 3])
+def test_inference_overwrites_nothing_that_is_used_again(operator, width, stride, expansion):
+    block = build_block(Stage(operator, 1, width, expansion, stride), 16, stride, 0.0, 8, (8 // stride, 8 // stride))
+    torch.manual_seed(0)
+    randomise([block.eval()])
+    image = torch.randn(2, 16, 8, 8).contiguous(memory_format=torch.channels_last)
+    before, with_gradients = image.clone(), block(image)
+    with torch.no_grad():
+        torch.testing.assert_close(block(image), with_gradients, rtol=1e-6, atol=1e-6)
+    assert torch.equal(image, before)
+
+
 @pytest.mark.parametrize("dsm", ["l", "lg"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", SIZES)
