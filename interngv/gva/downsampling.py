@@ -37,7 +37,7 @@ class SequenceQuery(nn.Module):
 
     Its stride is the square of the spatial one, so that it yields as many tokens as the output grid has; odd grids are
     zero-padded at the bottom and right first. The release has no G-DSM: kernel (2 stride^2 - 1, at least 3) and padding
-    are an inference from the description in words (spec tag [I]).
+    are an inference from the description in words.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:

@@ -4,7 +4,7 @@ The released gv-benchmark files name a trunk's tensors ``stem.*``, ``blocks.N.*`
 (``backbone.``, ``module.``, ``model.backbone.TASK.``). The names inside a block are not documented, so modules whose
 names differ are matched by structure: within one block, modules that hold tensors of the same roles and shapes
 correspond. Where several look alike (the norms of one width, two residual scales) they are taken in the order of
-registration, assumed to be the order of use (spec tag [I]); the report counts those. The same matching reads UniNet's
+registration, assumed to be the order of use (an inference); the report counts those. The same matching reads UniNet's
 release, over the whole net where its block numbers differ.
 """
 
