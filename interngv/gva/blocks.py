@@ -69,13 +69,42 @@ def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, pre_norm: nn.Bat
     return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
+def gated_conv_norm(x: Tensor, gate: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+    """``norm(conv(gate * x))`` for a 1x1 convolution and a (B, C, 1, 1) gate.
+
+    The gate scales the convolution's weights, one set per image, and not the map: neither the scaled map nor its
+    gradient exists. A batch norm in eval mode is folded in; watched modules are called one by one.
+    """
+    if _is_watched(conv):
+        return conv_norm(gate * x, conv, norm)
+    B, C, H, W = x.shape
+    weight, bias = conv.weight.flatten(1), conv.bias
+    folds = _is_affine(norm) and not _is_watched(norm)
+    if folds:
+        scale, shift = _scale_and_shift(norm)
+        weight, bias = weight * scale[:, None], shift if bias is None else bias * scale + shift
+    weights_BCO = weight.t() * gate.flatten(1)[:, :, None]
+    x_BNC = x.permute(0, 2, 3, 1).reshape(B, H * W, C)
+    y_BNO = x_BNC @ weights_BCO if bias is None else torch.baddbmm(bias, x_BNC, weights_BCO)
+    y = y_BNO.view(B, H, W, -1).permute(0, 3, 1, 2)
+    return y if folds else norm(y)
+
+
 def gelu(x: Tensor) -> Tensor:
     """GELU that overwrites its input where no gradient will need it: less memory, and one map less to move."""
     return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
 
 
+def gelu_map(x: Tensor) -> Tensor:
+    """:func:`gelu` of a map in channels-last memory, as (B, H, W, C): the fast kernel wants contiguous tensors."""
+    return gelu(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 class SqueezeExcite(nn.Module):
-    """Channel gate: pool -> conv1x1 -> ReLU -> conv1x1 -> hard sigmoid -> scale, squeezed to a quarter of the width."""
+    """Channel gate: pool -> conv1x1 -> ReLU -> conv1x1 -> hard sigmoid, squeezed to a quarter of the width.
+
+    (B, C, H, W) -> (B, C, 1, 1), the factors by which the block scales its map.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -86,8 +115,7 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # Over (B, H, W, C), so that its gradient comes back in channels-last memory, as the norms behind it need it.
         pooled = x.permute(0, 2, 3, 1).mean((1, 2))[:, :, None, None]
-        gate = self.expand(F.relu(self.reduce(pooled)))
-        return x * F.hardsigmoid(gate)
+        return F.hardsigmoid(self.expand(F.relu(self.reduce(pooled))))
 
 
 class PooledShortcut(nn.Sequential):
@@ -140,9 +168,9 @@ class MBConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x
         if self.expands:
-            y = gelu(conv_norm(y, self.expand, self.expand_norm, self.pre_norm))
-        y = gelu(conv_norm(y, self.depthwise, self.depthwise_norm))
-        y = conv_norm(self.se(y), self.project, self.project_norm)
+            y = gelu_map(conv_norm(y, self.expand, self.expand_norm, self.pre_norm))
+        y = gelu_map(conv_norm(y, self.depthwise, self.depthwise_norm))
+        y = gated_conv_norm(y, self.se(y), self.project, self.project_norm)
         return self.shortcut(x) + self.drop_path(y)
 
 
@@ -173,8 +201,9 @@ class FusedMBConv(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x
         if self.expands:
-            y = gelu(conv_norm(self.pre_norm(y), self.expand, self.expand_norm))
-        y = conv_norm(self.se(y), self.project, self.project_norm)
+            y = gelu_map(conv_norm(self.pre_norm(x), self.expand, self.expand_norm))
+            y = gated_conv_norm(y, self.se(y), self.project, self.project_norm)
+        else:
+            y = conv_norm(self.se(x) * x, self.project, self.project_norm)
         return self.shortcut(x) + self.drop_path(y)

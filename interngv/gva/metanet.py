@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from interngv.gva.archs import Arch, Stage, parse_arch
-from interngv.gva.blocks import FusedMBConv, MBConv, conv_norm, gelu
+from interngv.gva.blocks import FusedMBConv, MBConv, conv_norm, gelu_map
 from interngv.gva.downsampling import GlobalDSM, LocalDSM, LocalGlobalDSM
 from interngv.gva.tokens import CrossCovarianceAttention, SelfAttention, TokenBlock, TokenDownBlock, TokenMLP
 from interngv.registry import MODELS
@@ -33,7 +33,7 @@ class ConvNormAct(nn.Module):
         self.norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return gelu(conv_norm(x, self.conv, self.norm))
+        return gelu_map(conv_norm(x, self.conv, self.norm))
 
 
 def _token_block(
