@@ -90,6 +90,10 @@ def datasets(config: Any, where: str) -> Iterator[tuple[str, dict]]:
         for index, one in enumerate(config):
             yield from datasets(one, f"{where}[{index}]")
         return
+    if hasattr(config, "get") and (named := _named(config)):
+        for name, one in named.items():
+            yield from datasets(one, f"{where}.{name}")
+        return
     inner = config.get("dataset") if hasattr(config, "get") else None
     several = config.get("datasets") if hasattr(config, "get") else None
     if isinstance(inner, dict):
@@ -98,6 +102,14 @@ def datasets(config: Any, where: str) -> Iterator[tuple[str, dict]]:
         yield from datasets(one, f"{where}.datasets[{index}]")
     if not inner and not several:
         yield where, config
+
+
+def _named(loader: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Sources of a meta loader, or several loaders by name; empty for a loader or a data set."""
+    if "sources" in loader:
+        return loader["sources"]
+    is_named = bool(loader) and all(isinstance(one, Mapping) and "dataset" in one for one in loader.values())
+    return loader if is_named else {}
 
 
 def downloads(dataset: Mapping[str, Any], scope: str) -> bool:

@@ -90,7 +90,7 @@ class _Checker:
 
     def _top(self, key: str, value: Any, scope: str) -> None:
         if key in places.LOADERS:
-            for one, path in _each(value, key):
+            for one, path in self._each_named(value, key):
                 self._loader(one, path, scope)
         elif key in ("default_hooks", *places.section_keys()) and _is_plain(value):
             self._no_dict(key, value, "a dict")
@@ -126,21 +126,46 @@ class _Checker:
             if name not in names | _ALWAYS:
                 self._add(f"{key}.{name}", f"{what} {_listed(names)} only{did_you_mean(str(name), names)}")
 
+    def _each_named(self, value: Any, key: str) -> list[tuple[Any, str]]:
+        """The loaders or evaluators of a section: one, a list, or by name where the section's loop takes names."""
+        if self._is_named(key) and isinstance(value, dict):
+            return [(one, f"{key}.{name}") for name, one in value.items()]
+        return _each(value, key)
+
+    def _is_named(self, key: str) -> bool:
+        loop = self.cfg.get(f"{key.partition('_')[0]}_cfg") or {}
+        return _bare_type(loop) in places.NAMED_LOOPS
+
     def _loader(self, value: Any, key: str, scope: str) -> None:
         if not isinstance(value, dict):
             if _is_plain(value):
                 self._no_dict(key, value, "a dict")
             return
-        self._known(key, value, places.loader_keys(), "a data loader takes")
-        missing = {"dataset", "sampler"} - set(value)
-        if missing:
+        if _bare_type(value) == "MetaDataLoader":
+            self._known(key, value, places.meta_loader_keys(), "a MetaDataLoader takes")
+            for name, source in (value.get("sources") or {}).items():
+                source_key = f"{key}.sources.{name}"
+                if isinstance(source, dict):
+                    source_scope = _scope_of(source.get("dataset")) or scope
+                    self._parts(source, source_key, source_scope, places.SOURCE_KEYS, {"dataset", "batch_size"})
+                else:
+                    self._no_dict(source_key, source, "a dict")
+        elif self._is_named(key.partition(".")[0]):
+            names = places.loader_keys() | {"task"}
+            self._parts(value, key, _scope_of(value.get("dataset")) or scope, names, {"dataset", "sampler"})
+        else:
+            self._parts(value, key, value.get("_scope_", scope), places.loader_keys(), {"dataset", "sampler"})
+
+    def _parts(self, value: dict, key: str, scope: str, names: frozenset[str], required: set[str]) -> None:
+        self._known(key, value, names, "a data loader takes")
+        if missing := required - set(value):
             self._add(key, f"a data loader needs {_listed(missing)}")
         for name, inner in value.items():
             if name in places.LOADER_PARTS:
-                self.visit(inner, f"{key}.{name}", value.get("_scope_", scope), places.LOADER_PARTS[name])
+                self.visit(inner, f"{key}.{name}", scope, places.LOADER_PARTS[name])
 
     def _evaluator(self, key: str, value: Any, scope: str) -> None:
-        for one, path in _each(value, key):
+        for one, path in (each for section in self._each_named(value, key) for each in _each(*section)):
             if isinstance(one, dict) and "metrics" in one and "type" not in one:
                 place = Place("evaluator", implied="Evaluator", strict=True)
                 self.visit(one, path, scope, place)
@@ -197,7 +222,7 @@ class _Checker:
             if place.strict and _is_plain(value):
                 self._no_dict(key, value, "a dict" if place.implied else "a dict with 'type'")
             return
-        scope = value.get("_scope_") or scope
+        scope = value.get("_scope_") or (_scope_of(value) if _is_task(key) else None) or scope
         target: Any = None
         if "type" in value or place.implied:
             target = self._typed(value, key, scope, place)
@@ -296,6 +321,23 @@ def _each(value: Any, key: str) -> list[tuple[Any, str]]:
     if isinstance(value, list | tuple):
         return [(one, f"{key}.{index}") for index, one in enumerate(value)]
     return [(value, key)]
+
+
+def _bare_type(value: Any) -> str:
+    """The name of a config's type without its scope; empty where it has none."""
+    given = value.get("type") if isinstance(value, dict) else None
+    return given.rpartition(".")[2] if isinstance(given, str) else getattr(given, "__name__", "")
+
+
+def _scope_of(value: Any) -> str | None:
+    """The scope that prefixes a config's type, in which the parts of a task and of its data set are looked up too."""
+    given = value.get("type") if isinstance(value, dict) else None
+    prefix = given.partition(".")[0] if isinstance(given, str) and "." in given else ""
+    return prefix if prefix and is_scope(prefix) else None
+
+
+def _is_task(key: str) -> bool:
+    return key.startswith("model.tasks.") and key.count(".") == 2
 
 
 def _is_plain(value: Any) -> bool:

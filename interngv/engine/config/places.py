@@ -17,7 +17,9 @@ from torch.utils.data import DataLoader
 from interngv.engine.config.params import keys_read, keys_taken, parameters
 
 # Read by the train and test tools, by mmengine's config loader, and by the runner registry.
-_TOOL_KEYS = frozenset({"custom_imports", "runner_type", "tta_model", "tta_pipeline", "model_wrapper_cfg", "strategy"})
+_TOOL_KEYS = frozenset(
+    {"custom_imports", "runner_type", "tta_model", "tta_pipeline", "model_wrapper_cfg", "strategy", "upstream", "licences"}
+)
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ OWN_TYPES: dict[str, frozenset[str]] = {
     | frozenset(f"across_{way}_trans" for way in ("lateral", "down", "up", "skip")),
 }
 PIPELINES = frozenset({"pipeline", "transforms", "tta_pipeline"})
+SOURCE_KEYS = frozenset({"dataset", "batch_size", "weight", "task", "collate_fn"})
+NAMED_LOOPS = frozenset({"MetaValLoop", "MetaTestLoop"})  # several loaders and evaluators, by name
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 EVALUATORS = ("val_evaluator", "test_evaluator")
 
@@ -116,6 +120,14 @@ def loader_keys() -> frozenset[str]:
     """Keys of a data loader's dict: torch's arguments and what the runner takes out."""
     torch_keys = set(inspect.signature(DataLoader).parameters) - {"self"}
     return frozenset(torch_keys | keys_read(Runner.build_dataloader, "dataloader_cfg"))
+
+
+@lru_cache(maxsize=1)
+def meta_loader_keys() -> frozenset[str]:
+    """Keys of a :class:`~interngv.engine.multi_task.MetaDataLoader` in a config; the loop gives the rest."""
+    from interngv.engine.multi_task import MetaDataLoader
+
+    return parameters(MetaDataLoader).names - {"self", "seed", "rank", "world_size"}
 
 
 @lru_cache(maxsize=1)
