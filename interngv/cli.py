@@ -1,4 +1,4 @@
-"""The ``interngv`` command: doctor, list, explain, train, test. Thin, and quick to start: torch loads where needed."""
+"""The ``interngv`` command: thin, and quick to start, for torch loads only where it is needed."""
 
 import subprocess
 import sys
@@ -56,6 +56,24 @@ def explain(config: str, key: str) -> None:
         print(origin(config, key))
     except ConfigError as error:
         _refuse(str(error))
+
+
+@app.command()
+def lineage(
+    checkpoint: Annotated[str, typer.Argument(help="a checkpoint folder, such as work_dirs/NAME/iter_1000")],
+    as_json: Annotated[bool, typer.Option("--json", help="all of it, as JSON")] = False,
+) -> None:
+    """Print what a checkpoint comes from: config, data, code, licences, and the checkpoints before it."""
+    import json
+
+    from interngv.engine.lineage import of_checkpoint, tree
+    from interngv.errors import UserError
+
+    try:
+        found = of_checkpoint(checkpoint)
+    except UserError as error:
+        _refuse(str(error))
+    print(json.dumps(found, indent=2) if as_json else tree(found))
 
 
 @app.command(context_settings=PASS_ON)

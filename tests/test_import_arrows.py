@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "interngv"
-COMMON = {"checkpoint", "compat", "errors", "registry", "version"}
+COMMON = {"checkpoint", "compat", "errors", "load_report", "registry", "version"}
 STAGES = ["amateur", "expert", "generalist", "adaptation"]
 ALLOWED = {
     "gva": set(),

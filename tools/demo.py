@@ -68,7 +68,7 @@ def train_and_test(folder: Path, config: str, options: dict[str, object], data: 
     key = hashlib.sha256("\n".join([interngv.__version__, text, data]).encode()).hexdigest()
     record = folder / "step.json"
     step = json.loads(record.read_text()) if record.is_file() else {}
-    if step.get("key") == key and Path(step["checkpoint"]).is_file():
+    if step.get("key") == key and Path(step["checkpoint"]).exists():
         print(f"{folder.name}: kept from an earlier run", flush=True)
         return step
     record.unlink(missing_ok=True)
@@ -108,8 +108,8 @@ def run(variant: Variant, work_dir: Path, quick: bool) -> dict[str, object]:
     rows = []
     for percent in (10,) if quick else (10, 100):
         config = PROBE.format(variant.downstream + ("-10p" if percent == 10 else ""))
-        trained = {"model.backbone.init_cfg.checkpoint": upstream["checkpoint"]}
-        for trunk, init in (("trained", trained), ("random", {"model.backbone.init_cfg": None})):
+        trained = {"upstream.config": None, "upstream.checkpoint": upstream["checkpoint"]}
+        for trunk, init in (("trained", trained), ("random", {"upstream": None})):
             data = f"{digest} {upstream['key'] if trunk == 'trained' else ''}"
             step = train_and_test(work_dir / f"{trunk}-{percent}p", config, init | (QUICK_PROBE if quick else {}), data)
             rows.append({"trunk": trunk, "percent": percent, **step})

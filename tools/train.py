@@ -33,6 +33,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help="set by older launchers")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="dotted keys: train_cfg.max_epochs=2")
     parser.add_argument("--seed", type=int, help="replaces randomness.seed")
+    parser.add_argument("--upstream", metavar="FILE", help="checkpoint to start from, not the config's upstream")
+    parser.add_argument("--with-upstream", action="store_true", help="first train the stages this config starts from")
     parser.add_argument("--dry-run", action="store_true", help="print config, size and schedule; train nothing")
     parser.add_argument("--shape", nargs=3, type=int, metavar=("C", "H", "W"), help="input of the dry run's count")
     return parser.parse_args(argv)
@@ -51,6 +53,8 @@ def main() -> int:
             launcher=args.launcher,
             options=args.cfg_options,
             seed=args.seed,
+            upstream=args.upstream,
+            with_upstream=args.with_upstream,
             dry_run=args.dry_run,
             shape=args.shape,
         )

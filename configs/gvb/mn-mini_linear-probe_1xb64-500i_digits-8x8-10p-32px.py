@@ -5,7 +5,7 @@ Expected: 79.8 % top-1 on the test half; a random trunk 61.4 %
 Cost: half a minute on two CPU cores, with the test
 Data: python -m interngv.gvd.layouts digits-8x8 && python -m interngv.gvb.shots data/digits-8x8/meta/train.txt 10
 Run: python tools/train.py configs/gvb/mn-mini_linear-probe_1xb64-500i_digits-8x8-10p-32px.py
-Next: none; the random trunk for comparison takes --cfg-options model.backbone.init_cfg=None
+Next: none; the random trunk for comparison takes --cfg-options upstream=None
 """
 
 _base_ = ["mn-mini_linear-probe_1xb64-500i_digits-8x8-32px.py"]

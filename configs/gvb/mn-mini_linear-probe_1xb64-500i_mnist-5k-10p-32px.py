@@ -5,7 +5,7 @@ Expected: 76.6 % top-1 on the test half; a random trunk 58.6 %
 Cost: half a minute on two CPU cores, with the test
 Data: python -m interngv.gvd.layouts mnist-5k && python -m interngv.gvb.shots data/mnist-5k/meta/train.txt 10
 Run: python tools/train.py configs/gvb/mn-mini_linear-probe_1xb64-500i_mnist-5k-10p-32px.py
-Next: none; the random trunk for comparison takes --cfg-options model.backbone.init_cfg=None
+Next: none; the random trunk for comparison takes --cfg-options upstream=None
 """
 
 _base_ = ["mn-mini_linear-probe_1xb64-500i_mnist-5k-32px.py"]

@@ -5,7 +5,7 @@ Expected: 87.8 % top-1 on the test half; a random trunk 74.2 %
 Cost: half a minute on two CPU cores, with the test
 Data: python -m interngv.gvd.layouts mnist-5k
 Run: python tools/train.py configs/gvb/mn-mini_linear-probe_1xb64-500i_mnist-5k-32px.py
-Next: none; the random trunk for comparison takes --cfg-options model.backbone.init_cfg=None
+Next: none; the random trunk for comparison takes --cfg-options upstream=None
 """
 
 _base_ = [
@@ -15,7 +15,6 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-upstream = "work_dirs/mn-mini_1xb128-3e_fashion-mnist-32px/epoch_3.pth"
-model = dict(backbone=dict(init_cfg=dict(type="interngv.PretrainedTrunk", checkpoint=upstream)))
+upstream = dict(config="../gva/mn-mini_1xb128-3e_fashion-mnist-32px.py", select="trunk")
 train_dataloader = dict(sampler=dict(type="InfiniteSampler"))
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500), logger=dict(interval=100))

@@ -9,8 +9,9 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS
 from torch import nn
 
+from interngv.engine.config.types import scope_of
 from interngv.engine.pictures import name_pictures
-from interngv.engine.preflight import check_data, datasets, downloads
+from interngv.engine.preflight import check_data, datasets, downloads, named_loaders
 from interngv.engine.schedule import batch_lines, schedule_lines
 from interngv.errors import UserError
 from interngv.gva.complexity import multiply_adds, parameters
@@ -26,19 +27,22 @@ def report(cfg: Config, model: nn.Module, split: str, world: int, shape: Shape |
     Raises:
         UserError: the input size is not given and found in neither data nor config, or is not positive.
     """
-    dataset = _dataset(cfg, split)
-    source, shape = _input_shape(cfg, split, shape, dataset)
-    count, scope = _multiply_adds(model, shape)
-    lines = ["resolved config:", cfg.pretty_text.rstrip(), ""]
-    lines.append(f"parameters: {parameters(model)}")
-    lines.append(f"multiply-adds: {count if count is not None else 'not counted'}{scope}")
-    lines.append(f"input: {' x '.join(map(str, shape))} ({source})")
-    if split == "train_dataloader":
-        lines += batch_lines(_loader(cfg, split), world, cfg.optim_wrapper.get("accumulative_counts", 1))
-        lines += schedule_lines(cfg, world, None if dataset is None else len(dataset))
-    else:
-        lines += batch_lines(_loader(cfg, split), world)
-    return lines
+    lines = ["resolved config:", cfg.pretty_text.rstrip(), "", f"parameters: {parameters(model)}"]
+    named = named_loaders(cfg[split]) if isinstance(cfg[split], Mapping) else {}
+    samples: int | None = None
+    for name, loader in (named or {"": _first(cfg[split])}).items():
+        host = getattr(model, "tasks", {name: model})[loader.get("task") or name]
+        dataset = _dataset(cfg, loader)
+        origin, size = _input_shape(host, loader, f"{split} {name}".rstrip(), shape, dataset)
+        count, scope = _multiply_adds(host, size)
+        about = [
+            f"multiply-adds: {count if count is not None else 'not counted'}{scope}",
+            f"input: {' x '.join(map(str, size))} ({origin})",
+            *batch_lines(loader, world, cfg.optim_wrapper.get("accumulative_counts", 1) if is_training(split) else 1),
+        ]
+        lines += [f"{name}: {line}" if name else line for line in about]
+        samples = None if dataset is None else len(dataset)
+    return lines + (schedule_lines(cfg, world, samples) if is_training(split) else [])
 
 
 def meta_model(cfg: Config) -> nn.Module:
@@ -62,15 +66,20 @@ def meta_model(cfg: Config) -> nn.Module:
         raise UserError(f"the config's model cannot be built: {error}") from error
 
 
-def config_shape(cfg: Config, split: str) -> Shape | None:
-    """Input size that the config states (last crop or resize, else the preprocessor's), or None."""
-    channels = len(_preprocessor(cfg).get("mean") or (0, 0, 0))
-    for _, dataset in datasets(cfg.get(split), split):
+def is_training(split: str) -> bool:
+    """Whether a loader's key is that of the training data."""
+    return split == "train_dataloader"
+
+
+def config_shape(loader: Mapping, preprocessor: Any = None) -> Shape | None:
+    """Input size that a loader's pipeline states (last crop or resize), else the preprocessor; or None."""
+    channels = _channels(preprocessor) or 3
+    for _, dataset in datasets(loader, ""):
         for transform in reversed(dataset.get("pipeline") or []):
             height, width = _transform_size(transform)
             if height and width:
                 return channels, height, width
-    size = _preprocessor(cfg).get("size")
+    size = getattr(preprocessor, "size", None)
     return (channels, *_pair(size)) if size else None
 
 
@@ -81,32 +90,35 @@ def _raised_by_us(error: Exception) -> bool:
     return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("interngv.")
 
 
-def _input_shape(cfg: Config, split: str, given: Shape | None, dataset: Any) -> tuple[str, Shape]:
+def _input_shape(model: nn.Module, loader: Mapping, name: str, given: Shape | None, dataset: Any) -> tuple[str, Shape]:
+    preprocessor = getattr(model, "data_preprocessor", None)
     if given is not None:
         source, shape = "--shape", given
-    elif (sampled := _sample_shape(dataset, _preprocessor(cfg))) is not None:
-        source, shape = f"first sample of {split}", sampled
-    elif (stated := config_shape(cfg, split)) is not None:
-        source, shape = f"{split}'s pipeline, no data here", stated
+    elif (sampled := _sample_shape(dataset, _channels(preprocessor))) is not None:
+        source, shape = f"first sample of {name}", sampled
+    elif (stated := config_shape(loader, preprocessor)) is not None:
+        source, shape = f"{name}'s pipeline, no data here", stated
     else:
-        raise UserError(f"input size unknown: no data at {split} and no size in its pipeline; give --shape C H W")
+        raise UserError(f"input size unknown: no data at {name} and no size in its pipeline; give --shape C H W")
     if min(shape) < 1:
         raise UserError(f"input size {' x '.join(map(str, shape))} ({source}): every number must be at least 1")
     return source, shape
 
 
-def _loader(cfg: Config, split: str) -> Any:
-    """The split's data loader, the first where there are several."""
-    return cfg[split][0] if isinstance(cfg[split], list) else cfg[split]
+def _first(loader: Any) -> Any:
+    return loader[0] if isinstance(loader, list | tuple) else loader
 
 
-def _dataset(cfg: Config, split: str) -> Any:
-    config = copy.deepcopy(_loader(cfg, split).dataset)
-    fetching = [one for _, one in datasets(config, split) if downloads(one, cfg.get("default_scope") or "mmengine")]
+def _dataset(cfg: Config, loader: Any) -> Any:
+    config = copy.deepcopy(loader.dataset)
+    scope = cfg.get("default_scope") or "mmengine"
+    if "sampler" not in loader or "task" in loader:
+        config.setdefault("_scope_", scope_of(config))
+    fetching = [one for _, one in datasets(config, "") if downloads(one, scope)]
     for one in fetching:
         one["download"] = False
     try:
-        check_data(cfg, (split,))
+        check_data(Config(dict(default_scope=scope, loader=loader)), ("loader",))
         dataset = DATASETS.build(config)
     except UserError:
         return None
@@ -118,19 +130,20 @@ def _dataset(cfg: Config, split: str) -> Any:
     return dataset
 
 
-def _sample_shape(dataset: Any, preprocessor: Mapping) -> Shape | None:
+def _sample_shape(dataset: Any, channels: int) -> Shape | None:
     if dataset is None or not len(dataset):
         return None
     inputs = dataset[0].get("inputs")
     if not torch.is_tensor(inputs) or inputs.ndim != 3:
         return None
-    channels, height, width = inputs.shape
     # Subtracting three means makes three channels of a grey picture.
-    return max(channels, len(preprocessor.get("mean") or ())), height, width
+    return max(inputs.shape[0], channels), *inputs.shape[1:]
 
 
-def _preprocessor(cfg: Config) -> Mapping:
-    return cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
+def _channels(preprocessor: Any) -> int:
+    """Channels of what a built preprocessor gives, by its means; 0 where it has none."""
+    mean = getattr(preprocessor, "mean", None)
+    return 0 if mean is None else len(mean)
 
 
 def _transform_size(transform: Mapping) -> tuple[int, int]:

@@ -1,23 +1,33 @@
 """What tools/train.py and tools/test.py do: read the config, look before leaping, start the processes, run."""
 
 import json
+import multiprocessing
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
 from interngv.checkpoint import read_checkpoint
-from interngv.engine import checkpoint_io, preflight
+from interngv.engine import handoff, preflight
+from interngv.engine.checkpoints.latest import latest_checkpoint
+from interngv.engine.checkpoints.loading import require_some, require_state, require_whole, safe_loading
+from interngv.engine.checkpoints.lock import work_dir_lock
+from interngv.engine.checkpoints.runner import KeepsCheckpoints
+from interngv.engine.checkpoints.signals import Interrupted, interruption
+from interngv.engine.command import run_tool
 from interngv.engine.config import check_config, load_config
 from interngv.engine.distributed import fit_to_cpu, place, processes
 from interngv.engine.dry_run import Shape, meta_model, report
+from interngv.engine.lineage import LineageHook, origin
 from interngv.engine.low_precision import operators_in_float32, predictions_in_float32
 from interngv.engine.optim_wrapper import amp_dtype
 from interngv.engine.pictures import NamesPictures
@@ -36,10 +46,15 @@ def train(
     launcher: str = "none",
     options: Mapping[str, Any] | None = None,
     seed: int | None = None,
+    upstream: str | None = None,
+    with_upstream: bool = False,
     dry_run: bool = False,
     shape: Shape | None = None,
-) -> None:
+) -> bool:
     """Train a config, or print what it would do.
+
+    A run that torchrun has started again goes on from the work dir's last checkpoint. Asked to stop by a signal
+    (SIGTERM, SIGUSR1, SIGINT), a run finishes its step, saves, says so and ends well.
 
     Args:
         config: path or name of a config.
@@ -49,8 +64,13 @@ def train(
         launcher: ``none``, ``pytorch`` (torchrun), ``slurm`` or ``mpi``.
         options: dotted keys that override the config.
         seed: replaces the config's ``randomness.seed``.
+        upstream: checkpoint to start from, in place of what the config's ``upstream`` means.
+        with_upstream: first train the stages that this config starts from, as far as they are not done.
         dry_run: print the plan; train nothing, write nothing.
         shape: channels, height and width for the dry run's count of multiply-adds.
+
+    Returns:
+        Whether the end was reached; False where the run was asked to stop before.
 
     Raises:
         UserError, ConfigError: something given is wrong; nothing was written.
@@ -62,15 +82,33 @@ def train(
         cfg.setdefault("randomness", {})["seed"] = seed
     if amp:
         _train_in_mixed_precision(cfg)
+    if with_upstream and not dry_run:
+        _train_stages(handoff.chain(cfg), launcher)
     _look(cfg, _TRAIN, dry_run)
     model = _model(cfg, world)
-    lines, ready = _check_start(cfg, resume, model)
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
+        resume = resume or "auto"
+    lines, ready = _check_resume(cfg, resume, model)
+    source = None if cfg.get("resume") else handoff.resolve(cfg, upstream)
+    if source:
+        lines.append(f"upstream: {source.path} ({source.how}): {handoff.check(model, source)}")
+    elif not cfg.get("resume"):
+        lines += _check_start(cfg, model, ready)
     _print(lines, rank)
     if dry_run:
         _print([*report(cfg, model, "train_dataloader", world, shape), f"checkpoints: {cfg.work_dir}"], rank)
-        return
-    with processes(launcher, _dist_cfg(cfg)), checkpoint_io.safe_loading(ready):
-        _runner(cfg, world).train()
+        return True
+    own_work_dir = work_dir_lock(cfg.work_dir) if rank == 0 else nullcontext()
+    with own_work_dir, processes(launcher, _dist_cfg(cfg)), safe_loading(ready), interruption:
+        runner = build_runner(cfg, world)
+        runner.upstream = source
+        runner.register_hook(LineageHook(_parents(cfg, source)))
+        try:
+            runner.train()
+        except Interrupted as word:
+            _print([str(word)], rank)
+            return False
+    return True
 
 
 def test(
@@ -105,13 +143,13 @@ def test(
     _look(cfg, _TEST, dry_run)
     model = _model(cfg, world)
     ready = {checkpoint: read_checkpoint(checkpoint)}
-    found = checkpoint_io.require_whole(model, ready[checkpoint], checkpoint)
+    found = require_whole(model, ready[checkpoint], checkpoint)
     if dry_run:
         _print([*report(cfg, model, "test_dataloader", world, shape), f"checkpoint: {checkpoint} ({found})"], rank)
         return {}
-    with processes(launcher, _dist_cfg(cfg)), checkpoint_io.safe_loading(ready):
+    with processes(launcher, _dist_cfg(cfg)), safe_loading(ready):
         cfg = _without_training(cfg)
-        runner = _runner(cfg, world)
+        runner = build_runner(cfg, world)
         if _amp_dtype(cfg) == torch.bfloat16:
             predictions_in_float32(runner.model)
         metrics = {name: _plain(value) for name, value in runner.test().items()}
@@ -124,8 +162,7 @@ def _config(config: str, options: Mapping[str, Any] | None, work_dir: str | None
     cfg = load_config(config, dict(options or {}))
     check_config(cfg)
     cfg.launcher = launcher
-    name = Path(cfg.filename or config).stem
-    cfg.work_dir = os.path.abspath(os.path.expanduser(work_dir or cfg.get("work_dir") or f"work_dirs/{name}"))
+    cfg.work_dir = os.path.abspath(os.path.expanduser(work_dir or handoff.work_dir(cfg)))
     init_default_scope(cfg.get("default_scope") or "mmengine")
     return cfg
 
@@ -167,46 +204,89 @@ def _model(cfg: Config, world: int) -> nn.Module:
     return model
 
 
-def _check_start(cfg: Config, resume: str | None, model: nn.Module) -> tuple[list[str], dict[str, dict]]:
-    """Settle what the run starts from and see that it fits the model.
+def _parents(cfg: Config, upstream: handoff.Upstream | None) -> list[dict[str, Any]]:
+    """What a run that is not resumed starts from, for its lineage."""
+    if upstream:
+        return [origin(upstream.path, upstream.licence)]
+    return [origin(cfg.load_from)] if cfg.get("load_from") and not cfg.get("resume") else []
+
+
+def _train_stages(stages: list[Path], launcher: str) -> None:
+    """Train configs one after the other, each in a process of its own: mmengine keeps state in its process."""
+    if stages and launcher != "none":
+        names = ", ".join(map(str, stages))
+        raise UserError(f"--with-upstream goes with --launcher none; train first, with this launcher: {names}")
+    for stage in stages:
+        print(f"upstream stage: {stage}", flush=True)
+        process = multiprocessing.get_context("spawn").Process(target=_train_stage, args=(str(stage),))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise UserError(f"upstream stage {stage} ended with status {process.exitcode}: see its output above")
+
+
+def _train_stage(config: str) -> None:
+    def run() -> None:
+        if not train(config, resume="auto"):
+            raise UserError("stopped before its end; the same command goes on with it")
+
+    raise SystemExit(run_tool(run))
+
+
+def _check_resume(cfg: Config, resume: str | None, model: nn.Module) -> tuple[list[str], dict[str, dict]]:
+    """Settle what the run goes on from and see that it fits the model.
 
     Returns the lines that say so, and the checkpoint that was read, by its file's name.
     """
     resuming = resume is not None or bool(cfg.get("resume"))
-    if resuming:
-        file = (None if resume in (None, "auto") else resume) or cfg.get("load_from")
-        file = file or checkpoint_io.latest_checkpoint(cfg.work_dir)
-        cfg.resume, cfg.load_from = file is not None, str(file) if file else None
+    if not resuming:
+        return [], {}
+    lines: list[str] = []
+    file = (None if resume in (None, "auto") else resume) or cfg.get("load_from")
+    file = file or latest_checkpoint(cfg.work_dir, lines.append)
+    cfg.resume, cfg.load_from = file is not None, str(file) if file else None
+    if file is None:
+        return [*lines, f"nothing to resume: no checkpoint in {cfg.work_dir}; training starts from the beginning"], {}
+    checkpoint = read_checkpoint(file)
+    require_state(checkpoint, file)
+    found = require_whole(model, checkpoint, file)
+    return [*lines, f"resuming from {file}: {found}"], {str(file): checkpoint}
+
+
+def _check_start(cfg: Config, model: nn.Module, ready: dict[str, dict]) -> list[str]:
+    """See that ``load_from`` fits the model; what was read is added to ``ready``."""
     path = cfg.get("load_from")
     if not path:
-        missing = f"nothing to resume: no checkpoint in {cfg.work_dir}; training starts from the beginning"
-        return [missing] if resuming else [], {}
-    if "://" in path and not resuming:
-        return [f"starting from {path}: fetched when the run begins"], {}
-    checkpoint = read_checkpoint(path)
-    if resuming:
-        _require_state(checkpoint, path)
-    check = checkpoint_io.require_whole if resuming else checkpoint_io.require_some
-    found = check(model, checkpoint, path)
-    return [f"{'resuming from' if resuming else 'starting from'} {path}: {found}"], {path: checkpoint}
+        return []
+    if "://" in path:
+        return [f"starting from {path}: fetched when the run begins"]
+    ready[path] = read_checkpoint(path)
+    return [f"starting from {path}: {require_some(model, ready[path], path)}"]
 
 
-def _require_state(checkpoint: Mapping[str, Any], path: str) -> None:
-    lacking = [key for key in ("optimizer", "message_hub", "meta") if key not in checkpoint]
-    if lacking:
-        raise UserError(
-            f"checkpoint {path} cannot be resumed: it has no {', '.join(lacking)}; "
-            "to start from its weights use --cfg-options load_from=FILE"
-        )
+class _TakesUpstream:
+    """Mix-in for mmengine's runners: a run that is not resumed takes its upstream's weights after initialisation."""
+
+    upstream: handoff.Upstream | None = None
+
+    def load_or_resume(self) -> None:
+        super().load_or_resume()  # type: ignore[misc]
+        if self.upstream and not self._resume:  # type: ignore[attr-defined]
+            handoff.load(self.model, self.upstream)  # type: ignore[attr-defined]
+            # EMAHook takes the weights for its copy from here.
+            model = self.model  # type: ignore[attr-defined]
+            state = (model.module if is_model_wrapper(model) else model).state_dict()
+            self.call_hook("after_load_checkpoint", checkpoint={"state_dict": state})  # type: ignore[attr-defined]
 
 
-def _runner(cfg: Config, world: int) -> Any:
+def build_runner(cfg: Config, world: int) -> Any:
+    """The config's runner, with interngv's checkpoints, hand-off and naming of pictures."""
     if world > 1 and get_device() == "cpu":
         fit_to_cpu(cfg)
     if _amp_dtype(cfg) == torch.bfloat16:
         operators_in_float32()
     base: Any = RUNNERS.get(cfg.get("runner_type", "Runner")) or Runner
-    runner: Any = type(base.__name__, (NamesPictures, base), {})
+    runner: Any = type(base.__name__, (NamesPictures, _TakesUpstream, KeepsCheckpoints, base), {})
     return runner.from_cfg(cfg)
 
 

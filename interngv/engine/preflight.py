@@ -90,7 +90,7 @@ def datasets(config: Any, where: str) -> Iterator[tuple[str, dict]]:
         for index, one in enumerate(config):
             yield from datasets(one, f"{where}[{index}]")
         return
-    if hasattr(config, "get") and (named := _named(config)):
+    if hasattr(config, "get") and (named := named_loaders(config)):
         for name, one in named.items():
             yield from datasets(one, f"{where}.{name}")
         return
@@ -104,7 +104,7 @@ def datasets(config: Any, where: str) -> Iterator[tuple[str, dict]]:
         yield where, config
 
 
-def _named(loader: Mapping[str, Any]) -> Mapping[str, Any]:
+def named_loaders(loader: Mapping[str, Any]) -> Mapping[str, Any]:
     """Sources of a meta loader, or several loaders by name; empty for a loader or a data set."""
     if "sources" in loader:
         return loader["sources"]

@@ -10,56 +10,19 @@ release, over the whole net where its block numbers differ.
 
 import re
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from interngv.checkpoint import read_checkpoint, state_dict_of
-from interngv.errors import UserError, did_you_mean
+from interngv.errors import did_you_mean
+from interngv.load_report import LoadReport, StateDict, WeightsError, compare, listed, same_names
 from interngv.registry import WEIGHT_INITIALIZERS
 
-StateDict = Mapping[str, Tensor]
 _LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 _TRUNK_KEY = re.compile(r"^(?P<prefix>(?:.*\.)?)(?=stem\.)")
-_MOST_NAMES = 8  # names shown in a message before "..."
-
-
-class WeightsError(UserError):
-    """Weights that do not fit the model; the message names the tensors."""
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What a load did: the model's tensors ``loaded`` and those that stayed ``new``, the file's ``dropped``.
-
-    ``by_order`` are the loaded ones that only the order of registration told from others of the same shape.
-    """
-
-    loaded: tuple[str, ...]
-    new: tuple[str, ...]
-    dropped: tuple[str, ...]
-    by_order: tuple[str, ...] = ()
-
-    @property
-    def coverage(self) -> float:
-        """Share of the model's tensors that came from the file."""
-        return len(self.loaded) / max(1, len(self.loaded) + len(self.new))
-
-    def __str__(self) -> str:
-        order = f", {len(self.by_order)} told apart by their order only" if self.by_order else ""
-        return (
-            f"{len(self.loaded)} tensors loaded ({self.coverage:.1%} of the model{order}), "
-            f"{len(self.new)} new{_names(self.new)}, {len(self.dropped)} dropped{_names(self.dropped)}"
-        )
-
-
-def _names(keys: Iterable[str]) -> str:
-    keys = list(keys)
-    shown = ", ".join(keys[:_MOST_NAMES]) + (", ..." if len(keys) > _MOST_NAMES else "")
-    return f" ({shown})" if keys else ""
 
 
 def select_trunk(state: StateDict, task: str | None = None) -> dict[str, Tensor]:
@@ -70,7 +33,7 @@ def select_trunk(state: StateDict, task: str | None = None) -> dict[str, Tensor]
     """
     prefixes = sorted({m["prefix"] for m in map(_TRUNK_KEY.match, state) if m})
     if not prefixes:
-        raise WeightsError(f"no MetaNet trunk in the checkpoint: no key has a part 'stem'{_names(state)}")
+        raise WeightsError(f"no MetaNet trunk in the checkpoint: no key has a part 'stem'{listed(state)}")
     if task is not None:
         tasks = {p.rstrip("."): p.rstrip(".").split(".")[-1] for p in prefixes}
         prefixes = [f"{p}." for p, name in tasks.items() if task in (p, name)]
@@ -78,7 +41,7 @@ def select_trunk(state: StateDict, task: str | None = None) -> dict[str, Tensor]
             hint = did_you_mean(task, tasks.values())
             raise WeightsError(f"no trunk of task {task!r} in the checkpoint{hint} found: {', '.join(tasks)}")
     if len(prefixes) > 1:
-        raise WeightsError(f"the checkpoint holds {len(prefixes)} trunks, choose one as task{_names(prefixes)}")
+        raise WeightsError(f"the checkpoint holds {len(prefixes)} trunks, choose one as task{listed(prefixes)}")
     return {k.removeprefix(prefixes[0]): v for k, v in state.items() if k.startswith(prefixes[0])}
 
 
@@ -111,7 +74,7 @@ def match(source: StateDict, target: StateDict, by_structure: bool = True) -> tu
     Equal names of equal shapes first; the others by structure (see the module's docstring), where a group of modules
     that look alike has the same size on both sides.
     """
-    found = {key: key for key in target if key in source and source[key].shape == target[key].shape}
+    found = same_names(target, source)
     by_order: list[str] = []
     if not by_structure or len(found) == len(target):
         return found, by_order
@@ -130,23 +93,20 @@ def match(source: StateDict, target: StateDict, by_structure: bool = True) -> tu
 def load_trunk(model: nn.Module, state: StateDict, coverage: float = 1.0, by_structure: bool = True) -> LoadReport:
     """Fills ``model`` from a trunk's tensors and prints one line; the model is untouched where it raises.
 
-    Counters of batches may be absent: nothing reads them. Raises WeightsError, naming the tensors, where less than
-    ``coverage`` of the model's other tensors would be loaded.
+    Raises WeightsError, naming the tensors, where less than ``coverage`` of the model's tensors would be loaded.
     """
     own = model.state_dict()
     pairs, by_order = match(state, own, by_structure)
-    used = set(pairs.values())
-    report = LoadReport(
-        loaded=tuple(pairs),
-        new=tuple(key for key in own if key not in pairs and _role(key) != "num_batches_tracked"),
-        dropped=tuple(key for key in state if key not in used),
-        by_order=tuple(by_order),
-    )
-    if report.coverage < coverage:
-        raise WeightsError(f"the checkpoint does not fit: {report}; at least {coverage:.1%} must load")
+    report = compare(own, state, pairs, by_order)
+    report.require(coverage, "the checkpoint")
     model.load_state_dict({ours: state[theirs] for ours, theirs in pairs.items()}, strict=False)
     print_log(f"weights: {report}", logger="current")
     return report
+
+
+def keeps_order(path: Path) -> bool:
+    """Whether a file holds its tensors in the order of registration, which structural matching needs: a pickle does."""
+    return path.is_file() and path.suffix != ".safetensors"
 
 
 def to_released(model: nn.Module, template: StateDict | None = None, prefix: str = "") -> dict[str, Tensor]:
@@ -161,7 +121,7 @@ def to_released(model: nn.Module, template: StateDict | None = None, prefix: str
     pairs, _ = match(template, own)
     missing = [k for k in own if k not in pairs]
     if missing:
-        raise WeightsError(f"{len(missing)} tensors have no place in the template{_names(missing)}")
+        raise WeightsError(f"{len(missing)} tensors have no place in the template{listed(missing)}")
     return {prefix + theirs: own[ours] for ours, theirs in pairs.items()}
 
 
@@ -170,12 +130,12 @@ class PretrainedTrunk:
     """``init_cfg=dict(type='interngv.PretrainedTrunk', checkpoint=...)``: a trunk from a released, host or own file.
 
     ``task`` picks a trunk of a generalist's file, ``coverage`` is the share of tensors that must load. Names inside
-    blocks are matched by structure for ``.pth`` files only: a safetensors file does not keep the order of registration.
+    blocks are matched by structure for ``.pth`` files only, see :func:`keeps_order`.
     """
 
     def __init__(self, checkpoint: str, task: str | None = None, coverage: float = 1.0) -> None:
-        self.checkpoint, self.task, self.coverage = Path(checkpoint), task, coverage
+        self.checkpoint, self.task, self.coverage = Path(checkpoint).expanduser(), task, coverage
 
     def __call__(self, module: nn.Module) -> None:
         state = select_trunk(state_dict_of(read_checkpoint(self.checkpoint)), self.task)
-        load_trunk(module, state, self.coverage, by_structure=self.checkpoint.suffix != ".safetensors")
+        load_trunk(module, state, self.coverage, by_structure=keeps_order(self.checkpoint))

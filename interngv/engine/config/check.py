@@ -11,7 +11,7 @@ from interngv.engine.config.params import is_placeholder, keys_taken, parameters
 from interngv.engine.config.places import Place
 from interngv.engine.config.reads import in_host, unread_keys
 from interngv.engine.config.source import Origins
-from interngv.engine.config.types import Found, find, is_scope, nearest_type, scope_error, source_of
+from interngv.engine.config.types import Found, find, is_scope, nearest_type, scope_error, scope_of, source_of
 from interngv.errors import ConfigError, did_you_mean, nearest
 
 __all__ = ["ConfigError", "Problem", "check_config", "find_problems"]
@@ -146,13 +146,13 @@ class _Checker:
             for name, source in (value.get("sources") or {}).items():
                 source_key = f"{key}.sources.{name}"
                 if isinstance(source, dict):
-                    source_scope = _scope_of(source.get("dataset")) or scope
+                    source_scope = scope_of(source.get("dataset")) or scope
                     self._parts(source, source_key, source_scope, places.SOURCE_KEYS, {"dataset", "batch_size"})
                 else:
                     self._no_dict(source_key, source, "a dict")
         elif self._is_named(key.partition(".")[0]):
             names = places.loader_keys() | {"task"}
-            self._parts(value, key, _scope_of(value.get("dataset")) or scope, names, {"dataset", "sampler"})
+            self._parts(value, key, scope_of(value.get("dataset")) or scope, names, {"dataset", "sampler"})
         else:
             self._parts(value, key, value.get("_scope_", scope), places.loader_keys(), {"dataset", "sampler"})
 
@@ -222,7 +222,7 @@ class _Checker:
             if place.strict and _is_plain(value):
                 self._no_dict(key, value, "a dict" if place.implied else "a dict with 'type'")
             return
-        scope = value.get("_scope_") or (_scope_of(value) if _is_task(key) else None) or scope
+        scope = value.get("_scope_") or (scope_of(value) if _is_task(key) else None) or scope
         target: Any = None
         if "type" in value or place.implied:
             target = self._typed(value, key, scope, place)
@@ -327,13 +327,6 @@ def _bare_type(value: Any) -> str:
     """The name of a config's type without its scope; empty where it has none."""
     given = value.get("type") if isinstance(value, dict) else None
     return given.rpartition(".")[2] if isinstance(given, str) else getattr(given, "__name__", "")
-
-
-def _scope_of(value: Any) -> str | None:
-    """The scope that prefixes a config's type, in which the parts of a task and of its data set are looked up too."""
-    given = value.get("type") if isinstance(value, dict) else None
-    prefix = given.partition(".")[0] if isinstance(given, str) and "." in given else ""
-    return prefix if prefix and is_scope(prefix) else None
 
 
 def _is_task(key: str) -> bool:

@@ -18,7 +18,16 @@ from interngv.engine.config.params import keys_read, keys_taken, parameters
 
 # Read by the train and test tools, by mmengine's config loader, and by the runner registry.
 _TOOL_KEYS = frozenset(
-    {"custom_imports", "runner_type", "tta_model", "tta_pipeline", "model_wrapper_cfg", "strategy", "upstream", "licences"}
+    {
+        "custom_imports",
+        "runner_type",
+        "tta_model",
+        "tta_pipeline",
+        "model_wrapper_cfg",
+        "strategy",
+        "upstream",
+        "licences",
+    }
 )
 
 

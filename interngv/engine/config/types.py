@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -116,6 +116,13 @@ def is_scope(name: str) -> bool:
     except Exception:  # not a scope; what it is instead, the caller finds out
         return False
     return any(isinstance(value, Registry) for value in vars(module).values())
+
+
+def scope_of(config: Any) -> str | None:
+    """The scope that prefixes a config's type, in which the parts of a task and of its data set are looked up too."""
+    given = config.get("type") if isinstance(config, Mapping) else None
+    prefix = given.partition(".")[0] if isinstance(given, str) and "." in given else ""
+    return prefix if prefix and is_scope(prefix) else None
 
 
 def _from_import_path(name: str) -> Callable[..., Any] | None:

@@ -13,7 +13,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
-from interngv.engine.checkpoint_io import safe_loading
+from interngv.engine.checkpoints import safe_loading
 from interngv.errors import UserError
 
 SCHEMES = list(CheckpointLoader._schemes)

@@ -1,4 +1,4 @@
-"""Reading checkpoints: data from elsewhere, from which no code may run."""
+"""Reading checkpoints: our own folders, and files from elsewhere, from which no code may run."""
 
 import os
 import pickle
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
+from interngv.checkpoint import directory
 from interngv.errors import UserError, did_you_mean
 
 _HISTORY_METHODS = ("min", "max", "mean", "current")
@@ -20,20 +21,29 @@ _FORCE = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOA
 
 
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict:
-    """Read a ``.pth`` (``weights_only=True``) or ``.safetensors`` file; config text inside is dropped, never executed.
+    """Read a checkpoint's folder, a ``.safetensors`` or a ``.pth`` file (``weights_only=True``) to a dict.
 
-    mmengine's ``Runner.resume`` runs ``meta['config']`` as Python; without the entry it has nothing to run.
+    Config text inside is dropped: mmengine's ``Runner.resume`` runs ``meta['config']`` as Python; without the entry it
+    has nothing to run.
+
+    Args:
+        path: a folder that :mod:`interngv.checkpoint.directory` wrote, of which every file is checked; or a file.
+        map_location: device for the tensors, as in ``torch.load``.
 
     Raises:
-        UserError: a URL, no such file, a truncated or foreign file, or one that holds more than numbers and plain
-            containers; a ``.pth`` with a torch that does not read it safely.
+        UserError: a URL, no such file, a truncated, altered or foreign file, or one that holds more than numbers and
+            plain containers; a ``.pth`` with a torch that does not read it safely.
     """
     if "://" in str(path):
         raise UserError(f"checkpoint {path}: a URL is not read here; download it first and give the file")
     path = Path(path).expanduser()
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"checkpoint {path} does not exist{_similar(path)}")
-    read = _read_safetensors if path.suffix == ".safetensors" else _read_pickle
+    read: Callable[[str, Any], Any] = _read_pickle
+    if path.is_dir():
+        read = directory.read
+    elif path.suffix == ".safetensors":
+        read = directory.read_weights
     return call_reader(read, str(path), map_location, failure="is truncated or no checkpoint")
 
 
@@ -89,12 +99,6 @@ def weights_only(name: str) -> Iterator[None]:
             os.environ.pop(variable) if value is None else os.environ.update({variable: value})
 
 
-def _read_safetensors(name: str, map_location: Any) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    return load_file(name, device=str(map_location))
-
-
 def _read_pickle(name: str, map_location: Any) -> Any:
     with weights_only(name):
         return torch.load(name, map_location=map_location, weights_only=True)
@@ -130,5 +134,6 @@ def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _similar(path: Path) -> str:
-    names = [file.name for file in path.parent.glob("*") if file.suffix in (".pth", ".safetensors")]
+    entries = path.parent.glob("*")
+    names = [one.name for one in entries if one.suffix in (".pth", ".safetensors") or directory.is_checkpoint(one)]
     return did_you_mean(path.name, names)

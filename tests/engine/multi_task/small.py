@@ -1,0 +1,122 @@
+"""Two small tasks on real 8 x 8 digits that share a trunk with batch norm, and runs in two processes."""
+
+import os
+import traceback
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import get_rank
+from mmengine.model import BaseModel, BaseModule
+from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS
+from sklearn.datasets import load_digits
+from torch import Tensor, distributed, multiprocessing, nn
+
+import interngv  # noqa: F401  (registers the multi-task model)
+from interngv.engine.multi_task.loader import SourceBatch
+
+CLASSES = dict(digit=10, parity=2)  # tasks
+Labelled = dict[str, Tensor]
+
+
+class Trunk(BaseModule):
+    """Two convolutions, with batch norm between them where asked for."""
+
+    def __init__(self, norm: bool = True) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 8, 3, stride=2), nn.BatchNorm2d(8) if norm else nn.Identity(), nn.ReLU(), nn.Conv2d(8, 16, 3)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        return (self.layers(x),)
+
+
+class Classifier(BaseModel):
+    """A host model: any backbone, a linear layer with batch norm, two loss terms and an accuracy."""
+
+    def __init__(self, backbone: dict, classes: int, norm: bool = True) -> None:
+        super().__init__()
+        self.backbone = MODELS.build(backbone)
+        self.head = nn.Sequential(nn.BatchNorm1d(16) if norm else nn.Identity(), nn.Linear(16, classes))
+
+    def forward(self, inputs: Tensor, data_samples: Tensor, mode: str = "tensor") -> Any:
+        logits = self.head(self.backbone(inputs)[0].flatten(1))
+        if mode != "loss":
+            return logits
+        entropy = nn.functional.cross_entropy(logits, data_samples)
+        accuracy = (logits.argmax(1) == data_samples).float().mean()
+        return dict(loss_class=entropy, loss_size=1e-3 * logits.square().mean(), accuracy=accuracy)
+
+
+@cache
+def _digits() -> tuple[Tensor, Tensor]:
+    pictures, labels = load_digits(return_X_y=True)
+    return torch.from_numpy(pictures).float().reshape(-1, 1, 8, 8) / 16, torch.from_numpy(labels)
+
+
+def batch(task: str, step: int, size: int = 16) -> Labelled:
+    pictures, labels = _digits()
+    labels = labels % 2 if task == "parity" else labels
+    start = step * size % (len(labels) - size)
+    return dict(inputs=pictures[start : start + size].clone(), data_samples=labels[start : start + size])
+
+
+def part(task: str, step: int, size: int = 16, rank: int = 0, world: int = 1) -> SourceBatch:
+    """What the loader gives to one of several processes: its share of the batch."""
+    whole = batch(task, step, size * world)
+    own = {key: value[rank * size : (rank + 1) * size] for key, value in whole.items()}
+    return SourceBatch(task, own, size, [], 0.0, [])
+
+
+def spoilt(one: SourceBatch) -> SourceBatch:
+    """The batch with one picture's pixel that is not a number."""
+    one.data["inputs"][0, 0, 0, 0] = float("nan")
+    return one
+
+
+def shared_model(norm: bool = True, seed: int = 0, **rest: Any) -> Any:
+    torch.manual_seed(seed)
+    tasks = {name: dict(type=Classifier, classes=classes, norm=norm) for name, classes in CLASSES.items()}
+    return MODELS.build(dict(type="interngv.MultiTaskModel", trunk=dict(type=Trunk, norm=norm), tasks=tasks, **rest))
+
+
+def plain_model(task: str = "digit", norm: bool = True, seed: int = 0) -> Classifier:
+    torch.manual_seed(seed)
+    return Classifier(dict(type=Trunk, norm=norm), CLASSES[task], norm)
+
+
+def sgd(model: nn.Module, kind: type[OptimWrapper] = OptimWrapper, **rest: Any) -> Any:
+    wrapper = kind(optimizer=torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3), **rest)
+    wrapper.initialize_count_status(model, 0, 1000)
+    return wrapper
+
+
+def in_two_processes(function: Callable[..., dict], folder: Path, *args: Any) -> list[dict]:
+    """What a function of the rank returns (tensors and plain values) in each of two processes of one gloo group."""
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_in_group, args=(rank, folder, function, args)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        process.kill()
+    said = [file.read_text() for file in sorted(folder.glob("error_*"))]
+    assert [process.exitcode for process in processes] == [0, 0], "\n".join(said)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def _in_group(rank: int, folder: Path, function: Callable[..., dict], args: tuple) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    try:
+        assert get_rank() == rank
+        torch.save(function(rank, *args), folder / f"{rank}.pt")
+        distributed.barrier()
+    except BaseException:
+        (folder / f"error_{rank}").write_text(traceback.format_exc())
+        os._exit(1)
+    os._exit(0)
