@@ -84,6 +84,7 @@ def train(
         _train_in_mixed_precision(cfg)
     if with_upstream and not dry_run:
         _train_stages(handoff.chain(cfg), launcher)
+    _save_safely(cfg)
     _look(cfg, _TRAIN, dry_run)
     model = _model(cfg, world)
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
@@ -196,6 +197,15 @@ def _train_in_mixed_precision(cfg: Config) -> None:
         raise UserError(f"--amp replaces optim_wrapper.type 'OptimWrapper', this config has {kind!r}; leave --amp out")
     amp_dtype(wrapper.get("dtype"))
     wrapper["type"] = "interngv.AmpOptimWrapper"
+
+
+def _save_safely(cfg: Config) -> None:
+    """Take :class:`~interngv.engine.checkpoints.CheckpointHook` where a host's config has, or implies, mmengine's."""
+    hooks = cfg.setdefault("default_hooks", {})
+    if "checkpoint" not in hooks:
+        hooks["checkpoint"] = dict(type="interngv.CheckpointHook", interval=1)
+    elif hooks["checkpoint"] and hooks["checkpoint"].get("type") in ("CheckpointHook", "mmengine.CheckpointHook"):
+        hooks["checkpoint"]["type"] = "interngv.CheckpointHook"
 
 
 def _model(cfg: Config, world: int) -> nn.Module:

@@ -57,7 +57,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(tool: Callable, lenet_co
         ranks = [[float(x) for x in file.read_text().split()] for file in sorted((tmp_path / name).iterdir())]
         assert len(ranks) == max(1, count)
         losses[name] = torch.tensor(ranks, dtype=torch.float64).mean(0)
-        weights[name] = read_checkpoint(tmp_path / f"{name}_work" / "epoch_1.pth")["state_dict"]
+        weights[name] = read_checkpoint(tmp_path / f"{name}_work" / "epoch_1")["state_dict"]
     assert len(losses["one"]) >= 10 and losses["one"][-5:].mean() < losses["one"][:5].mean()
     torch.testing.assert_close(losses["two"], losses["one"], atol=1e-5, rtol=0)
     for name, value in weights["one"].items():

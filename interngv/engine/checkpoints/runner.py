@@ -60,16 +60,23 @@ class KeepsCheckpoints(Runner):
             UserError: nothing was saved, on all processes; the message of the first names the reason.
         """
         path = _local(out_dir, file_client_args or backend_args) / str(filename).removesuffix(".pth")
-        ranks = self._states_of_ranks() if save_optimizer or save_param_scheduler else None
+        is_resumable = save_optimizer or save_param_scheduler
+        # By all processes: they put a sharded model's tensors together.
+        checkpoint: dict[str, Any] = {"state_dict": _inner(self.model).state_dict()}
+        if save_optimizer:
+            checkpoint["optimizer"] = self.optim_wrapper.state_dict()
+        if is_resumable:
+            checkpoint["ranks"] = self._states_of_ranks()
 
         def write() -> None:
             if path.parent not in self._tidied:
                 directory.tidy(path.parent)
                 self._tidied |= {path.parent}
-            state = self._state(save_optimizer, save_param_scheduler) | {"ranks": ranks} if ranks else {}
-            checkpoint = {"state_dict": _inner(self.model).state_dict(), "meta": self._meta(meta, by_epoch)} | state
+            checkpoint["meta"] = self._meta(meta, by_epoch)
+            if is_resumable:
+                checkpoint.update(self._state(save_param_scheduler))
             self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
-            kept = checkpoint if ranks else {key: checkpoint[key] for key in ("state_dict", "meta")}
+            kept = checkpoint if is_resumable else {key: checkpoint[key] for key in ("state_dict", "meta")}
             directory.write(path, kept)
 
         _on_first_process(write, f"checkpoint {path}")
@@ -120,13 +127,11 @@ class KeepsCheckpoints(Runner):
         self._has_loaded = True
         self.logger.info(f"resumed epoch: {self.epoch}, iter: {self.iter}")
 
-    def _state(self, save_optimizer: bool, save_param_scheduler: bool) -> dict[str, Any]:
+    def _state(self, save_param_scheduler: bool) -> dict[str, Any]:
         hub = self.message_hub.state_dict()
         hub["runtime_info"] = _storable(hub["runtime_info"], "message_hub")
         counters = [(hook.best_score, hook.wait_count) for hook in _early_stopping(self.hooks)]
         state = {"message_hub": hub, "early_stopping": counters}
-        if save_optimizer:
-            state["optimizer"] = self.optim_wrapper.state_dict()
         if save_param_scheduler and self.param_schedulers is not None:
             state["param_schedulers"] = _scheduler_states(self.param_schedulers)
         return state

@@ -93,7 +93,6 @@ class MetaDataLoader:
         if not is_number(max_unreadable) or not 0 <= max_unreadable <= 1:
             raise UserError(f"max_unreadable is a share from 0 to 1, got {max_unreadable!r}")
         self._sources = build_sources(sources)
-        self.schedule = schedule
         self._seed, self._max_unreadable = seed, max_unreadable
         self.schedule = schedule
         self.length: int | None = None

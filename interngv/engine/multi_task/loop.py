@@ -26,9 +26,10 @@ class MetaTrainLoop(IterBasedTrainLoop):
     """Training over several data sets and tasks, step by step, as ``train_cfg=dict(type='interngv.MetaTrainLoop')``.
 
     A step gives what a :class:`~interngv.engine.multi_task.MetaDataLoader` yields to a
-    :class:`~interngv.engine.multi_task.step.TaskStep`; hooks are called as by ``IterBasedTrainLoop``, with a ``MetaBatch``.
-    Logged by source, as ``SOURCE/NAME``, and in the text one row each: loss and its terms, gradient norm on the trunk,
-    samples and epochs seen, seconds that the step waited for data, gradients left out, unreadable samples.
+    :class:`~interngv.engine.multi_task.step.TaskStep`; hooks are called as by ``IterBasedTrainLoop`` and get a
+    ``MetaBatch``. Logged by source, as ``SOURCE/NAME``, and in the text in one row each: loss and its terms, gradient
+    norm on the trunk, samples and epochs seen, seconds that the step waited for data, gradients left out, unreadable
+    samples.
 
     Gradients that are not finite and loss spikes are left out, see :class:`~interngv.engine.multi_task.faults.Guard`.
     Where too many are, everything but the position in the data goes back to the last checkpoint from before them.

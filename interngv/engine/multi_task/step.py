@@ -123,6 +123,7 @@ class TaskStep:
                 total = added(total, grads)
             elif skipped != "overflow":
                 self._statistics.put_back()
+        optim_wrapper._inner_count = step + 1
         self._update(total)
         report.conflicts = self._conflicts.measured(self._gradients, step, is_alone)
         return report
