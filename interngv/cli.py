@@ -76,6 +76,25 @@ def lineage(
     print(json.dumps(found, indent=2) if as_json else tree(found))
 
 
+@app.command()
+def convert(
+    source: Annotated[
+        str, typer.Argument(help="a checkpoint folder, or a .pth or .safetensors file")
+    ],
+    target: Annotated[str, typer.Argument(help="NAME.pth for host projects, NAME.safetensors, or a folder's name")],
+    state: Annotated[bool, typer.Option("--state", help="optimizer and all else that a resume needs, too")] = False,
+) -> None:
+    """Convert a checkpoint between folders, .pth and .safetensors files; nothing in a file is run."""
+    compat.repair_torchvision()  # left out at start
+    from interngv.engine.checkpoints import convert as write
+    from interngv.errors import UserError
+
+    try:
+        print(write(source, target, state))
+    except UserError as error:
+        _refuse(str(error))
+
+
 @app.command(context_settings=PASS_ON)
 def train(context: typer.Context) -> None:
     """Train a config: all arguments go to tools/train.py (interngv train --help)."""

@@ -17,7 +17,7 @@ def shared_data() -> Path | None:
 
 @pytest.fixture(scope="session")
 def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Scikit-learn's scanned digits as 32 x 32 grey PNG: ``{train,val}/{0..9}/*.png``, 1,437 and 360 pictures."""
+    """Scikit-learn's scanned digits as 32 x 32 grey PNG: ``{train,val}/{0..9}/*.png``, 1,438 and 359 pictures."""
     import numpy as np
     from PIL import Image
     from sklearn.datasets import load_digits

@@ -33,7 +33,7 @@ def test_help_names_every_command_and_does_not_load_torch() -> None:
     done = command("--help")
     assert time.perf_counter() - started[1] < 2  # 0.2 s on an idle machine; torch alone takes 1 s there
     assert done.returncode == 0, done.stderr
-    for name in ("doctor", "list", "explain", "lineage", "train", "test"):
+    for name in ("doctor", "list", "explain", "lineage", "convert", "train", "test"):
         assert re.search(rf"\b{name}\b", done.stdout)
     traced = subprocess.run(
         [sys.executable, "-X", "importtime", Path(sys.executable).parent / "interngv", "--help"],

@@ -31,6 +31,7 @@ from interngv.engine.lineage import LineageHook, origin
 from interngv.engine.low_precision import operators_in_float32, predictions_in_float32
 from interngv.engine.optim_wrapper import amp_dtype
 from interngv.engine.pictures import NamesPictures
+from interngv.engine.strategies import Shards, is_of_mmengine, train_by_mmengine
 from interngv.errors import UserError
 
 _TRAIN = ("train_dataloader", "val_dataloader")
@@ -84,11 +85,16 @@ def train(
         _train_in_mixed_precision(cfg)
     if with_upstream and not dry_run:
         _train_stages(handoff.chain(cfg), launcher)
-    _save_safely(cfg)
     _look(cfg, _TRAIN, dry_run)
     model = _model(cfg, world)
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
         resume = resume or "auto"
+    own_work_dir = work_dir_lock(cfg.work_dir) if rank == 0 else nullcontext()
+    if is_of_mmengine(cfg) and not dry_run:
+        with own_work_dir, processes(launcher, _dist_cfg(cfg)), safe_loading():
+            train_by_mmengine(cfg, resume)
+        return True
+    _save_safely(cfg)
     lines, ready = _check_resume(cfg, resume, model)
     source = None if cfg.get("resume") else handoff.resolve(cfg, upstream)
     if source:
@@ -99,7 +105,6 @@ def train(
     if dry_run:
         _print([*report(cfg, model, "train_dataloader", world, shape), f"checkpoints: {cfg.work_dir}"], rank)
         return True
-    own_work_dir = work_dir_lock(cfg.work_dir) if rank == 0 else nullcontext()
     with own_work_dir, processes(launcher, _dist_cfg(cfg)), safe_loading(ready), interruption:
         runner = build_runner(cfg, world)
         runner.upstream = source
@@ -150,6 +155,8 @@ def test(
         return {}
     with processes(launcher, _dist_cfg(cfg)), safe_loading(ready):
         cfg = _without_training(cfg)
+        if is_of_mmengine(cfg):
+            cfg.strategy = None
         runner = build_runner(cfg, world)
         if _amp_dtype(cfg) == torch.bfloat16:
             predictions_in_float32(runner.model)
@@ -291,12 +298,14 @@ class _TakesUpstream:
 
 def build_runner(cfg: Config, world: int) -> Any:
     """The config's runner, with interngv's checkpoints, hand-off and naming of pictures."""
-    if world > 1 and get_device() == "cpu":
+    if world > 1 and "tasks" in cfg.model:
+        cfg.setdefault("find_unused_parameters", True)  # those of the tasks that a step has not
+    if world > 1 and get_device() == "cpu" and not cfg.get("strategy"):
         fit_to_cpu(cfg)
     if _amp_dtype(cfg) == torch.bfloat16:
         operators_in_float32()
     base: Any = RUNNERS.get(cfg.get("runner_type", "Runner")) or Runner
-    runner: Any = type(base.__name__, (NamesPictures, _TakesUpstream, KeepsCheckpoints, base), {})
+    runner: Any = type(base.__name__, (NamesPictures, _TakesUpstream, KeepsCheckpoints, Shards, base), {})
     return runner.from_cfg(cfg)
 
 

@@ -50,6 +50,11 @@ def keep_whole_state(optimizer: Optimizer) -> None:
     optimizer.register_load_state_dict_pre_hook(_share_state)
 
 
+def like_param(part: torch.Tensor, param: Any) -> DTensor:
+    """The sharded tensor of which ``part`` is this process's, spread as the parameter is."""
+    return DTensor.from_local(part, param.device_mesh, param.placements, shape=param.shape, stride=param.stride())
+
+
 def _gather(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
     for name in module._parameters:
         if prefix + name in state:

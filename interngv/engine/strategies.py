@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import get_world_size
 from mmengine.model import convert_sync_batchnorm
 from mmengine.optim import OptimWrapperDict
+from mmengine.runner import FlexibleRunner
 from torch import nn
 
+from interngv.engine.distributed import fit_to_cpu
+from interngv.engine.pictures import NamesPictures
 from interngv.errors import UserError
 from interngv.registry import STRATEGIES
 
@@ -83,7 +87,7 @@ class Shards(Runner):
 
 
 def is_of_mmengine(cfg: Config) -> bool:
-    """Whether a config's strategy is one of mmengine's, which do all by themselves in a ``FlexibleRunner``.
+    """Whether a config's strategy is one of mmengine's (DeepSpeed, ...), which only its ``FlexibleRunner`` takes.
 
     Raises:
         UserError: it needs DeepSpeed, which is not installed.
@@ -95,3 +99,27 @@ def is_of_mmengine(cfg: Config) -> bool:
     if found.__name__ == "DeepSpeedStrategy" and find_spec("deepspeed") is None:
         raise UserError("strategy DeepSpeedStrategy needs DeepSpeed; install it: pip install deepspeed")
     return not issubclass(found, FSDPStrategy)
+
+
+def train_by_mmengine(cfg: Config, resume: str | None) -> None:
+    """Train with one of mmengine's strategies: its ``FlexibleRunner`` does everything, checkpoints included.
+
+    Args:
+        resume: ``'auto'`` for the work dir's last checkpoint, or a checkpoint of that strategy.
+
+    Raises:
+        UserError: the config asks for what needs interngv's runner.
+    """
+    loop = str(cfg.train_cfg.get("type", ""))
+    for is_asked, what in (("MetaTrainLoop" in loop, "interngv.MetaTrainLoop"), (cfg.get("upstream"), "upstream")):
+        if is_asked:
+            raise UserError(f"{what} does not go with strategy {cfg.strategy.type}; use interngv.FSDPStrategy or DDP")
+    if resume:
+        cfg.resume, cfg.load_from = True, None if resume == "auto" else resume
+    saving = (cfg.get("default_hooks") or {}).get("checkpoint")
+    if saving and saving.get("type") == "interngv.CheckpointHook":
+        saving.type = "mmengine.CheckpointHook"
+    if get_world_size() > 1 and get_device() == "cpu":
+        fit_to_cpu(cfg)
+    runner: Any = type("FlexibleRunner", (NamesPictures, FlexibleRunner), {})
+    runner.from_cfg(cfg).train()

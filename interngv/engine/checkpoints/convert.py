@@ -33,15 +33,18 @@ def convert(source: str | Path, target: str | Path, state: bool = False) -> str:
     found = read_checkpoint(source)
     checkpoint = {"state_dict": _weights(found, source), "meta": _meta(found)}
     if state:
-        checkpoint |= {key: value for key, value in found.items() if key not in (*checkpoint, "model")}
+        others = {key: value for key, value in found.items() if key not in (*checkpoint, "model")}
+        if not others or found.keys().isdisjoint(("state_dict", "model")):
+            raise UserError(f"checkpoint {source} holds no state besides weights; leave the state out")
+        checkpoint |= others
     if target.suffix in _PICKLES:
         write_pickle(target, checkpoint)
     elif target.suffix == ".safetensors":
         _write_weights(target, checkpoint["state_dict"])
     else:
         directory.write(target, checkpoint)
-    others = ", ".join(key for key in checkpoint if key not in ("state_dict", "meta"))
-    return f"{target}: {len(checkpoint['state_dict'])} tensors{f', {others}' if others else ''}"
+    names = [key for key in checkpoint if key not in ("state_dict", "meta")]
+    return ", ".join([f"{target}: {len(checkpoint['state_dict'])} tensors", *names])
 
 
 def publish(path: str | Path, keys: Iterable[str]) -> Path:

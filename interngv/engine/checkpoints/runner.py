@@ -1,5 +1,6 @@
 """Saving and resuming in mmengine's runner: folders that are whole or not there, and all that an exact resume needs."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +17,7 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 
 from interngv.checkpoint import directory
-from interngv.checkpoint.codec import NotStorable, decode, encode
+from interngv.checkpoint.codec import NotStorable, as_bytes, decode, encode
 from interngv.engine.checkpoints.latest import latest_checkpoint
 from interngv.engine.checkpoints.loading import require_state, safe_loading
 from interngv.engine.checkpoints.random_state import random_state, seed_generators, set_random_state
@@ -31,8 +32,9 @@ else:
 class KeepsCheckpoints(Runner):
     """Mix-in for mmengine's ``Runner``: checkpoints as in :mod:`interngv.checkpoint.directory`, resumed exactly.
 
-    Besides what mmengine saves: every process's random generators and its train loop's ``state_dict()`` where the loop
-    has one, and the counters of ``EarlyStoppingHook``. Nothing that stands in a checkpoint is run on the way back.
+    Besides what mmengine saves: of every process its random generators, its train loop's ``state_dict()`` where the
+    loop has one, and the model's buffers where they are not those of the first process (batch norms that are not
+    synchronised); and the counters of ``EarlyStoppingHook``. Nothing that stands in a checkpoint is run on the way back.
     """
 
     _tidied: frozenset[Path] = frozenset()
@@ -156,7 +158,7 @@ class KeepsCheckpoints(Runner):
 
     def _states_of_ranks(self) -> list[Any]:
         """On the first process what each process alone has, in their order."""
-        own = {"random": random_state()}
+        own = {"random": random_state(), "buffers": _own_buffers(_inner(self.model))}
         if hasattr(self.train_loop, "state_dict"):
             own["loop"] = self.train_loop.state_dict()
         texts = gather_bytes(json.dumps(encode(own, "rank")).encode())
@@ -167,12 +169,14 @@ class KeepsCheckpoints(Runner):
             self.logger.warning(f"{filename} holds no states of random generators: the run does not go on exactly")
             return
         rank, world = dist.get_dist_info()
-        own = ranks[rank] if rank < len(ranks) else None
-        loop = (own if own and world == len(ranks) else ranks[0]).get("loop")
-        if loop is not None and hasattr(self.train_loop, "load_state_dict"):
-            self.train_loop.load_state_dict(loop)
-        if own:
-            set_random_state(own["random"])
+        own = ranks[rank if world == len(ranks) else 0]
+        if "loop" in own and hasattr(self.train_loop, "load_state_dict"):
+            self.train_loop.load_state_dict(own["loop"])
+        buffers = dict(_inner(self.model).named_buffers())
+        for name, value in own["buffers"].items():
+            buffers[name].copy_(value)
+        if rank < len(ranks):
+            set_random_state(ranks[rank]["random"])
         else:
             seed_generators(self.seed or 0, rank)
 
@@ -193,11 +197,25 @@ class KeepsCheckpoints(Runner):
 
 
 def gather_bytes(own: bytes) -> list[bytes]:
-    """The bytes of every process, in their order; nothing is pickled."""
+    """On the first process the bytes of every process, in their order, on the others nothing; nothing is pickled."""
     data = torch.frombuffer(bytearray(own), dtype=torch.uint8)
     sizes = [int(size) for size in dist.all_gather(torch.tensor(len(data)))]
     padded = torch.nn.functional.pad(data, (0, max(sizes) - len(data)))
-    return [one[:size].numpy().tobytes() for one, size in zip(dist.all_gather(padded), sizes, strict=True)]
+    gathered = dist.gather(padded.to(dist.get_comm_device()) if len(sizes) > 1 else padded)
+    return [one[:size].cpu().numpy().tobytes() for one, size in zip(gathered, sizes, strict=False)]
+
+
+def _own_buffers(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The buffers of this process's model that differ from the first process's."""
+    buffers = {name: one for name, one in model.named_buffers() if one.numel()}
+    if dist.get_world_size() == 1 or not buffers:
+        return {}
+    digests = [bytearray(hashlib.sha256(as_bytes(one).numpy().data).digest()) for one in buffers.values()]
+    own = torch.stack([torch.frombuffer(digest, dtype=torch.uint8) for digest in digests])
+    first = own.clone()
+    dist.broadcast(first)
+    differs = (own != first).any(1).tolist()
+    return {name: one for (name, one), is_own in zip(buffers.items(), differs, strict=True) if is_own}
 
 
 def _on_first_process(action: Callable[[], None], what: str) -> None:

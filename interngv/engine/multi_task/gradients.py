@@ -1,6 +1,7 @@
 """The gradients of a model as one thing: set aside, added, measured, compared, averaged over processes."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, all_reduce_params, get_world_size
@@ -13,17 +14,18 @@ _BUCKET_MB = 64  # gradients are averaged in portions of this size, of which one
 class Gradients:
     """The ``.grad`` of a model's trained parameters: lists in the parameters' order, None where there is none.
 
+    Of a sharded model (:mod:`interngv.engine.sharding`) they are this process's parts, and sums go over the processes.
+
     Args:
         params: the parameters that an optimizer trains.
         trunk: those that the tasks share.
-        sharded: every process holds a part of each gradient (FSDP), so that sums go over the processes.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], trunk: Iterable[nn.Parameter], sharded: bool = False) -> None:
+    def __init__(self, params: Iterable[nn.Parameter], trunk: Iterable[nn.Parameter]) -> None:
         self._params = list(params)
         shared = {id(param) for param in trunk}
         self._on_trunk = [id(param) in shared for param in self._params]
-        self._sharded = sharded
+        self._is_sharded = any(hasattr(param, "to_local") for param in self._params)
 
     @property
     def device(self) -> torch.device:
@@ -32,13 +34,18 @@ class Gradients:
 
     def take(self) -> Grads:
         """Hand out the gradients and leave the parameters without, so that the next backward writes fresh ones."""
-        grads = [param.grad for param in self._params]
+        grads: list[Any] = [param.grad for param in self._params]
         for param in self._params:
             param.grad = None
-        return grads
+        return [None if grad is None else grad.to_local() for grad in grads] if self._is_sharded else grads
 
     def put(self, grads: Grads) -> None:
         """Give the parameters these gradients; nothing is copied."""
+        if self._is_sharded:
+            from interngv.engine.sharding import like_param
+
+            pairs = zip(grads, self._params, strict=True)
+            grads = [None if grad is None else like_param(grad, param) for grad, param in pairs]
         for param, grad in zip(self._params, grads, strict=True):
             param.grad = grad
 
@@ -48,7 +55,7 @@ class Gradients:
         on_trunk = [is_on for is_on, grad in zip(self._on_trunk, grads, strict=True) if grad is not None]
         each = torch.stack(torch._foreach_norm(there))
         both = torch.stack([torch.linalg.vector_norm(each[on_trunk]), torch.linalg.vector_norm(each)])
-        if self._sharded:
+        if self._is_sharded:
             both.square_()
             all_reduce(both)
             both.sqrt_()
@@ -62,7 +69,7 @@ class Gradients:
     def cosine(self, a: Grads, b: Grads) -> Tensor:
         """() cosine of the angle between two gradients; 0 where one of them is zero."""
         sums = torch.stack([_dot(a, b), _dot(a, a), _dot(b, b)])
-        if self._sharded:
+        if self._is_sharded:
             all_reduce(sums)
         dot, square_a, square_b = sums
         return dot / (square_a.sqrt() * square_b.sqrt()).clamp(min=torch.finfo(dot.dtype).tiny)

@@ -9,6 +9,7 @@ from mmengine.runner import LogProcessor
 
 _REMEMBERED = 1000  # values of a source's scalar that are kept for means; mmengine's own are kept for ever
 _COUNTS = ("samples", "skipped", "unreadable")
+_ORDER = ("loss", "grad_norm", "", "samples", "epochs", "data_time", "skipped", "unreadable")  # "": all others
 CONFLICT = "conflict"  # in place of a source: the cosines between sources
 
 
@@ -48,7 +49,8 @@ class TaskLogProcessor(LogProcessor):
     def _row(self, tag: dict[str, float], source: str) -> str:
         name = re.compile(rf"(?:train/)?{re.escape(source)}/(.*)")
         found = {match[1]: value for key, value in tag.items() if (match := name.fullmatch(key))}
-        return "  ".join(f"{key}: {self._number(key, value)}" for key, value in found.items())
+        ordered = sorted(found, key=lambda key: _ORDER.index(key if key in _ORDER else ""))
+        return "  ".join(f"{key}: {self._number(key, found[key])}" for key in ordered)
 
     def _number(self, key: str, value: float) -> str:
         return str(int(value)) if key in _COUNTS else f"{value:.{self.num_digits}f}"

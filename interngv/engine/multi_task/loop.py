@@ -245,5 +245,7 @@ def _check_names(model: nn.Module, loader: MetaDataLoader, clip: Mapping[str, An
     if hosts is not None:
         for task in set(hosts) - fed:
             print_log(f"task '{task}' has no source: it is not trained", logger="current", level=WARNING)
+    if loader.schedule == "rank" and any(hasattr(param, "to_local") for param in model.parameters()):
+        raise UserError("schedule 'rank' does not go with FSDPStrategy, under which all processes run the same modules")
     if loader.schedule != "rank" and len(fed) > 1 and getattr(model, "find_unused_parameters", True) is False:
         raise UserError("a step of one task leaves the others' parameters unused: set find_unused_parameters=True")

@@ -11,8 +11,10 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import load_checkpoint
 from safetensors.torch import load_file, save_file
 from tiny_training import same
+from typer.testing import CliRunner
 
 from interngv.checkpoint import read_checkpoint
+from interngv.cli import app
 from interngv.engine.checkpoints import convert
 from interngv.errors import UserError
 
@@ -55,10 +57,18 @@ def test_released_weights_come_in(tmp_path: Path, wrap: Any):
     convert(tmp_path / "released.pth", tmp_path / "ours")
     convert(tmp_path / "released.pth", tmp_path / "ours.safetensors")
     assert same(dict(read_checkpoint(tmp_path / "ours")["state_dict"]), state)
-    assert same(load_file(tmp_path / "ours.safetensors"), dict(sorted(state.items())))
+    assert same(load_file(tmp_path / "ours.safetensors"), state)
     save_file(state, tmp_path / "timm.safetensors")
     convert(tmp_path / "timm.safetensors", tmp_path / "timm.pth")
     assert torch.equal(torch.load(tmp_path / "timm.pth")["state_dict"]["stem.bias"], state["stem.bias"])
+
+
+def test_the_command(training: Path, tmp_path: Path):
+    command = CliRunner()
+    done = command.invoke(app, ["convert", str(training), str(tmp_path / "epoch_1"), "--state"])
+    assert done.exit_code == 0 and done.output == f"{tmp_path}/epoch_1: 7 tensors, optimizer, message_hub\n"
+    refused = command.invoke(app, ["convert", str(tmp_path / "epoch_2"), str(tmp_path / "a.pth")])
+    assert refused.exit_code == 2 and "epoch_2 does not exist; did you mean 'epoch_1'?" in refused.output
 
 
 class Harmful:
@@ -72,6 +82,7 @@ class Harmful:
 def test_what_is_refused_leaves_nothing(training: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     torch.save({"state_dict": {}, "x": Harmful(tmp_path / "ran")}, tmp_path / "harmful.pth")
     torch.save({"note": 3}, tmp_path / "empty.pth")
+    torch.save({"a": torch.ones(1)}, tmp_path / "bare.pth")
     there = set(tmp_path.iterdir())
     with pytest.raises(UserError, match=r"harmful\.pth is not read"):
         convert(tmp_path / "harmful.pth", tmp_path / "a")
@@ -81,6 +92,8 @@ def test_what_is_refused_leaves_nothing(training: Path, tmp_path: Path, monkeypa
         convert(training, training)
     with pytest.raises(UserError, match="holds weights only"):
         convert(training, tmp_path / "a.safetensors", state=True)
+    with pytest.raises(UserError, match="bare.pth holds no state"):
+        convert(tmp_path / "bare.pth", tmp_path / "a", state=True)
 
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -42,10 +42,10 @@ def test_the_second_is_told_of_the_first_and_the_lock_dies_with_it(tmp_path: Pat
 
 
 def test_it_is_let_go_at_the_end_and_makes_the_folder(tmp_path: Path):
+    folder = tmp_path / "new" / "folder"
     for _ in range(2):
-        with work_dir_lock(tmp_path / "new" / "folder"):
-            with pytest.raises(UserError, match="in use"), work_dir_lock(tmp_path / "new" / "folder"):
-                pass
+        with work_dir_lock(folder), pytest.raises(UserError, match="in use"), work_dir_lock(folder):
+            pass
 
 
 def test_a_folder_that_cannot_be_is_named(tmp_path: Path):

@@ -69,7 +69,7 @@ class AskAt(Hook):
             os.kill(os.getpid(), signal.SIGTERM)
 
     def before_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        if runner.iter == self.step and self.in_val:
+        if runner.iter == self.step and self.in_val and batch_idx == 0:
             os.kill(os.getpid(), signal.SIGTERM)
 
 

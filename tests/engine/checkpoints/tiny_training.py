@@ -80,18 +80,19 @@ class Share(BaseMetric):
 
 def tiny_config(work_dir: Path, **changes: Any) -> Config:
     """Epochs of six steps of ten digits; ``changes`` replace whole entries."""
+    by_epoch = changes.get("train_cfg", {}).get("by_epoch", "train_cfg" not in changes)
     loader = dict(
         batch_size=10,
         num_workers=0,
         dataset=dict(type="NoisyDigits"),
-        sampler=dict(type="DefaultSampler", shuffle=True),
+        sampler=dict(type="DefaultSampler" if by_epoch else "InfiniteSampler", shuffle=True),
         collate_fn=dict(type="default_collate"),
     )
     config = dict(
         model=dict(type="TinyNet"),
         work_dir=str(work_dir),
         train_dataloader=loader,
-        val_dataloader=copy.deepcopy(loader),
+        val_dataloader=copy.deepcopy(loader) | dict(sampler=dict(type="DefaultSampler", shuffle=False)),
         val_evaluator=dict(type="Share"),
         train_cfg=dict(by_epoch=True, max_epochs=4, val_interval=1),
         val_cfg=dict(),

@@ -1,22 +1,27 @@
-"""Two small tasks on real 8 x 8 digits that share a trunk with batch norm, and runs in two processes."""
+"""Two small tasks on real 8 x 8 digits that share a trunk with batch norm; runs of them, also in two processes."""
 
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.dist import get_rank
+from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel, BaseModule
 from mmengine.optim import OptimWrapper
-from mmengine.registry import MODELS
+from mmengine.registry import METRICS, MODELS
+from mmengine.runner import Runner
 from sklearn.datasets import load_digits
 from torch import Tensor, distributed, multiprocessing, nn
+from torch.utils.data import Dataset
 
 import interngv  # noqa: F401  (registers the multi-task model)
-from interngv.engine.multi_task.loader import SourceBatch
+from interngv.engine.checkpoints import KeepsCheckpoints
+from interngv.engine.multi_task import SourceBatch
 
 CLASSES = dict(digit=10, parity=2)  # tasks
 Labelled = dict[str, Tensor]
@@ -120,3 +125,91 @@ def _in_group(rank: int, folder: Path, function: Callable[..., dict], args: tupl
         (folder / f"error_{rank}").write_text(traceback.format_exc())
         os._exit(1)
     os._exit(0)
+
+
+class Digits(Dataset):
+    """The digits of one task as a data set; the named samples are spoilt."""
+
+    def __init__(self, task: str, spoilt: Sequence[int] = (), start: int = 0, stop: int = 400) -> None:
+        pictures, labels = _digits()
+        labels = labels % 2 if task == "parity" else labels
+        self.pictures, self.labels = pictures[start:stop].clone(), labels[start:stop]
+        self.pictures[list(spoilt)] = float("nan")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return dict(inputs=self.pictures[index], data_samples=self.labels[index])
+
+
+@METRICS.register_module()
+class Hits(BaseMetric):
+    """Share of right answers, in percent."""
+
+    default_prefix = "hits"
+
+    def process(self, data_batch: Any, data_samples: Any) -> None:
+        labels = data_batch["data_samples"]
+        self.results += [bool(logits.argmax() == label) for logits, label in zip(data_samples, labels, strict=True)]
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        return dict(top1=100 * sum(results) / len(results))
+
+
+COLLATE = dict(type="default_collate")
+
+
+def sources(**spoilt: Sequence[int]) -> dict[str, dict]:
+    return {
+        task: dict(dataset=dict(type=Digits, task=task, spoilt=spoilt.get(task, ())), batch_size=16, collate_fn=COLLATE)
+        for task in CLASSES
+    }
+
+
+class RunnerOfTests(KeepsCheckpoints, Runner):
+    """mmengine's runner with checkpoints as tools/train.py gives them."""
+
+
+def runner(folder: Path, loader: dict[str, Any], hooks: dict[str, Any] | None = None, **rest: Any) -> RunnerOfTests:
+    """A run over both tasks; ``rest`` are sections of the config, ``train_cfg`` without its type."""
+    train_cfg = dict(type="interngv.MetaTrainLoop") | rest.pop("train_cfg", {})
+    config = dict(
+        work_dir=str(folder),
+        model=shared_model(),
+        train_dataloader=dict(type="interngv.MetaDataLoader", sources=sources()) | loader,
+        train_cfg=train_cfg,
+        optim_wrapper=dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1, momentum=0.9)),
+        param_scheduler=dict(type="MultiStepLR", milestones=[5, 9], by_epoch=False),
+        default_hooks=dict(
+            logger=dict(type="LoggerHook", interval=5),
+            checkpoint=dict(type="interngv.CheckpointHook", by_epoch=False, interval=1000) | (hooks or {}),
+        ),
+        log_processor=dict(by_epoch=False),
+        randomness=dict(seed=1),
+        experiment_name=f"{folder.name}-{next(_RUNS)}",
+    )
+    return RunnerOfTests(**config | rest)
+
+
+_RUNS = count()
+
+
+def validation(*tasks: str) -> dict[str, Any]:
+    """Sections of the config for validation on the last digits."""
+    loaders = {
+        f"{task}s": dict(
+            task=task,
+            dataset=dict(type=Digits, task=task, start=1400, stop=1790),
+            batch_size=100,
+            num_workers=0,
+            collate_fn=COLLATE,
+            sampler=dict(type="DefaultSampler", shuffle=False),
+        )
+        for task in tasks
+    }
+    return dict(
+        val_dataloader=loaders,
+        val_evaluator={name: dict(type="Hits") for name in loaders},
+        val_cfg=dict(type="interngv.MetaValLoop"),
+    )

@@ -301,7 +301,9 @@ def train_apart(rank: int, faulty: list[int]) -> dict:
         report = task_step.step(ours, {TASKS[rank]: spoilt(one) if step in faulty and rank == 0 else one}, wrapper)
         skipped.append([report.sources[task].skipped or "" for task in TASKS])
         sizes.append([report.sources[task].size for task in TASKS])
-    return dict(state=model.state_dict(), skipped=skipped, sizes=sizes, grad_norms=[report.sources[t].grad_norm for t in TASKS])
+    return dict(
+        state=model.state_dict(), skipped=skipped, sizes=sizes, grad_norms=[report.sources[t].grad_norm for t in TASKS]
+    )
 
 
 def test_ranks_with_tasks_of_their_own_average_and_keep_a_fault_to_its_task(tmp_path: Path) -> None:

@@ -1,0 +1,310 @@
+"""The training loop: hooks and logs, resume, faulty data, going back, and what it refuses."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from small import plain_model, runner, sources, validation
+from torch import Tensor
+
+from interngv.engine.multi_task import MetaBatch, MetaDataLoader
+from interngv.errors import UserError
+
+State = dict[str, Tensor]
+
+
+def trained(*args: Any, **kwargs: Any) -> Any:
+    run = runner(*args, **kwargs)
+    run.train()
+    return run
+
+
+def final(run: Any) -> dict[str, Any]:
+    """Weights, momenta, learning rates and counters at the end of a run."""
+    optimizer = run.optim_wrapper.state_dict()
+    momenta = {f"momentum.{i}": one["momentum_buffer"] for i, one in optimizer["state"].items()}
+    rates = [group["lr"] for group in optimizer["param_groups"]]
+    return run.model.state_dict() | momenta | {"rates": rates, "iter": run.iter}
+
+
+def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert found.keys() == expected.keys()
+    differ = [k for k, v in expected.items() if not (torch.equal(found[k], v) if torch.is_tensor(v) else found[k] == v)]
+    assert differ == []
+
+
+class Recorder(Hook):
+    """What the hooks are given."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.ids: list[dict[str, list[int]]] = []
+        self.outputs: list[dict] = []
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        self.calls.append(f"before {batch_idx}")
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        self.calls.append(f"after {batch_idx}")
+        self.ids.append({name: one.ids for name, one in data_batch.parts.items()})
+        self.outputs.append(outputs)
+
+    def before_val(self, runner: Any) -> None:
+        self.calls.append(f"val {runner.iter}")
+
+
+class Killed(BaseException):
+    """The end of a run, at once."""
+
+
+class KillsAfter(Hook):
+    """Ends the run after so many steps."""
+
+    priority = "LOWEST"
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        if batch_idx + 1 == self.steps:
+            raise Killed
+
+
+# Logs
+
+
+def test_logs_have_a_row_for_each_source(tmp_path: Path) -> None:
+    recorder = Recorder()
+    backends = [dict(type="interngv.CSVVisBackend"), dict(type="LocalVisBackend")]
+    run = trained(
+        tmp_path,
+        dict(schedule="joint", sources=sources(parity=range(20))),
+        train_cfg=dict(max_iters=20, conflict_every=2),
+        visualizer=dict(type="Visualizer", vis_backends=backends),
+        custom_hooks=[recorder],
+    )
+    text = next(tmp_path.rglob("*.log")).read_text().splitlines()
+    lines = [index for index, line in enumerate(text) if "Iter(train)" in line]
+    assert len(lines) == 4
+    step, *rows = [line.split() for line in text[lines[-1] : lines[-1] + 4]]
+    assert "[20/20]" in step and "lr:" in step and not any("/" in word for word in step[step.index("lr:") :])
+    assert [row[0] for row in rows] == ["digit", "parity", "conflict"]
+    digit, parity = (dict(zip(row[1::2], row[2::2], strict=True)) for row in rows[:2])
+    names = ["loss:", "grad_norm:", "loss_class:", "loss_size:", "accuracy:"]
+    names += ["samples:", "epochs:", "data_time:", "skipped:", "unreadable:"]
+    assert list(digit) == list(parity) == names
+    assert digit["samples:"] == "320" and digit["epochs:"] == "0.8000" and digit["skipped:"] == "0"
+    skipped = int(parity["skipped:"])
+    assert 0 < skipped == sum("parity/loss" not in outputs for outputs in recorder.outputs) < 20
+    assert rows[2][1] == "digit-parity:" and -1 <= float(rows[2][2]) <= 1
+
+    (table,) = tmp_path.rglob("scalars.csv")
+    last = list(csv.DictReader(table.open()))[-1]
+    assert last["digit/samples"] == "320.0" and last["parity/skipped"] == str(float(skipped))
+    (scalars,) = tmp_path.rglob("scalars.json")
+    logged = json.loads(scalars.read_text().splitlines()[-1])
+    window = [outputs["digit/loss"] for outputs in recorder.outputs[-10:]]
+    assert logged["digit/loss"] == pytest.approx(sum(window) / 10)
+    assert run.message_hub.get_scalar("train/digit/loss").max_length == 1000
+    warnings = [line for line in text if "WARNING" in line and "source 'parity'" in line]
+    assert len(warnings) == skipped and "non-finite" in warnings[0]
+
+
+def test_a_source_may_have_any_name_and_share_a_task(tmp_path: Path) -> None:
+    several = sources()
+    several["loss_in_time"] = {**several["digit"], "task": "digit"}
+    run = trained(tmp_path, dict(schedule="joint", sources=several), train_cfg=dict(max_iters=5))
+    (line,) = [
+        line for line in next(tmp_path.rglob("*.log")).read_text().splitlines() if line.strip().startswith("loss_in")
+    ]
+    assert "samples: 80 " in line
+    assert run.message_hub.get_scalar("train/loss_in_time/samples").current() == 80
+
+
+def test_hooks_are_called_as_by_mmengines_loop(tmp_path: Path) -> None:
+    recorder = Recorder()
+    train_cfg = dict(max_iters=7, val_interval=3, val_begin=4)
+    run = trained(tmp_path, {}, train_cfg=train_cfg, custom_hooks=[recorder], **validation("digit"))
+    expected = [f"{when} {i}" for i in range(7) for when in ("before", "after")]
+    expected.insert(12, "val 6")
+    assert recorder.calls == [*expected, "val 7"]
+    assert all(
+        outputs["loss"] == pytest.approx(sum(v for k, v in outputs.items() if k.endswith("/loss")))
+        for outputs in recorder.outputs
+    )
+    assert run.iter == 7 and len(run.train_dataloader) == 7
+
+
+def test_training_stops_early_where_a_hook_says_so(tmp_path: Path) -> None:
+    stop = dict(type="EarlyStoppingHook", monitor="digits/hits/top1", rule="greater", patience=1, min_delta=200.0)
+    train_cfg = dict(max_iters=50, val_interval=2)
+    assert trained(tmp_path, {}, train_cfg=train_cfg, custom_hooks=[stop], **validation("digit")).iter < 50
+
+
+# Resume
+
+
+@pytest.mark.parametrize("schedule", ["interleave", "joint"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_run_ends_as_an_undisturbed_one(schedule: str, workers: int, tmp_path: Path) -> None:
+    faulty = sources(parity=range(0, 400, 40))
+    loader = dict(schedule=schedule, sources=faulty, num_workers=workers)
+    guard = dict(spike=dict(window=8), max_skipped=100)
+    straight, first, second = Recorder(), Recorder(), Recorder()
+    train_cfg = dict(max_iters=14, guard=guard)
+    whole = trained(tmp_path / "whole", loader, train_cfg=train_cfg, custom_hooks=[straight])
+    with pytest.raises(Killed):
+        trained(tmp_path / "parts", loader, dict(interval=8), train_cfg=train_cfg, custom_hooks=[first, KillsAfter(10)])
+    resumed = trained(tmp_path / "parts", loader, train_cfg=train_cfg, custom_hooks=[second], resume=True)
+    assert_same(final(resumed), final(whole))
+    assert first.ids[:8] + second.ids == straight.ids and len(first.ids) == 10
+    assert resumed.train_loop.state_dict() == whole.train_loop.state_dict()
+    assert resumed.train_loop.state_dict()["guard"]["skipped"]["parity"] > 1
+    last = [{k: v for k, v in one.outputs[-1].items() if "time" not in k} for one in (second, straight)]
+    assert last[0] == last[1]
+
+
+def test_a_run_without_a_seed_goes_on_with_the_checkpoints(tmp_path: Path) -> None:
+    recorders = [Recorder(), Recorder()]
+    for recorder, steps in zip(recorders, (4, 8), strict=True):
+        run = trained(
+            tmp_path,
+            {},
+            train_cfg=dict(max_iters=steps),
+            custom_hooks=[recorder],
+            resume=steps == 8,
+            randomness=dict(seed=None),
+        )
+    straight = Recorder()
+    trained(tmp_path / "b", {}, train_cfg=dict(max_iters=8), custom_hooks=[straight], randomness=dict(seed=run.seed))
+    assert recorders[0].ids + recorders[1].ids == straight.ids
+
+
+def test_a_run_that_was_saved_before_a_validation_begins_with_it(tmp_path: Path) -> None:
+    recorder = Recorder()
+    train_cfg = dict(max_iters=4, val_interval=4)
+    run = runner(tmp_path, {}, dict(interval=4), train_cfg=train_cfg, **validation("digit"))
+    run.val_loop.run = lambda: (_ for _ in ()).throw(Killed)
+    with pytest.raises(Killed):
+        run.train()
+    train_cfg["max_iters"] = 6
+    trained(tmp_path, {}, train_cfg=train_cfg, custom_hooks=[recorder], resume=True, **validation("digit"))
+    assert recorder.calls[:2] == ["val 4", "before 4"] and recorder.calls[-1] == "val 6"
+
+
+# Faults
+
+
+class WithoutFaulty(MetaDataLoader):
+    """Hands out no parts that are not finite."""
+
+    def __iter__(self) -> Iterator[MetaBatch]:
+        for batch in super().__iter__():
+            fine = {name: one for name, one in batch.parts.items() if one.data["inputs"].isfinite().all()}
+            yield MetaBatch(batch.step, fine)
+
+
+@pytest.mark.parametrize("schedule", ["interleave", "joint"])
+def test_faulty_batches_of_one_task_are_as_if_they_were_not_there(schedule: str, tmp_path: Path) -> None:
+    faulty = sources(parity=range(0, 400, 50))
+    found = trained(tmp_path / "a", dict(schedule=schedule, sources=faulty), train_cfg=dict(max_iters=12))
+    assert found.train_loop.state_dict()["guard"]["skipped"]["parity"] in range(1, 12)
+    without = WithoutFaulty(faulty, schedule=schedule, seed=1)
+    run = runner(tmp_path / "b", {}, train_cfg=dict(max_iters=12))
+    run._train_dataloader = without
+    run.train()
+    assert_same(final(found), final(run))
+    assert all(value.isfinite().all() for value in found.model.state_dict().values())
+
+
+class Window:
+    """While it stands, the loader's batches of these steps are spoilt (or left out)."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, steps: range, leave_out: bool = False) -> None:
+        given = MetaDataLoader.__iter__
+
+        def spoil(loader: MetaDataLoader) -> Iterator[MetaBatch]:
+            for batch in given(loader):
+                if batch.step in steps and leave_out:
+                    continue
+                if batch.step in steps:
+                    batch.parts["parity"].data["inputs"].fill_(float("nan"))
+                yield batch
+
+        monkeypatch.setattr(MetaDataLoader, "__iter__", spoil)
+
+
+def test_after_too_many_faults_training_goes_back_and_its_data_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joint, hook = dict(schedule="joint"), dict(interval=2, max_keep_ckpts=4)
+    train_cfg = dict(max_iters=10, guard=dict(max_skipped=3))
+    with monkeypatch.context() as patch:
+        Window(patch, range(5, 8))  # the faults begin behind step 5, after which the checkpoint of step 6 is saved
+        recorder = Recorder()
+        found = trained(tmp_path / "a", joint, hook, train_cfg=train_cfg, custom_hooks=[recorder])
+    with monkeypatch.context() as patch:
+        Window(patch, range(4, 8), leave_out=True)
+        expected = trained(tmp_path / "b", joint, hook, train_cfg=train_cfg)
+    assert_same(final(found), final(expected))
+    steps = [int(call.split()[1]) for call in recorder.calls if call.startswith("after")]
+    assert steps == [*range(8), *range(4, 10)]
+    state = found.train_loop.state_dict()
+    assert (
+        state["loader"]["step"] == 14
+        and state["guard"]["skipped"] == {"parity": 3}
+        and state["guard"]["rollbacks"] == 1
+    )
+    text = next((tmp_path / "a").rglob("*.log")).read_text()
+    assert "went back from step 8 to step 4" in text
+
+
+def test_going_back_without_a_checkpoint_or_without_end_is_an_error(tmp_path: Path) -> None:
+    bad = dict(sources=sources(parity=range(400)))
+    with pytest.raises(UserError, match="source 'parity'.* no checkpoint to go back to"):
+        trained(tmp_path / "a", bad, train_cfg=dict(max_iters=100, guard=dict(max_skipped=2)))
+    with pytest.raises(UserError, match="source 'parity'.* it went back 2 times"):
+        guard = dict(max_skipped=5, max_rollbacks=2)
+        trained(tmp_path / "b", bad, dict(interval=3), train_cfg=dict(max_iters=1000, guard=guard))
+
+
+# Refusals
+
+
+def two_digits(**changes: Any) -> dict[str, Any]:
+    given = sources()
+    given["digit"] |= changes
+    return dict(sources=given)
+
+
+@pytest.mark.parametrize(
+    ("loader", "sections", "message"),
+    [
+        (dict(type="DataLoader"), {}, "train_dataloader.type is 'DataLoader'"),
+        (two_digits(task="digits"), {}, "source 'digit' feeds task 'digits'; did you mean 'digit'?"),
+        (
+            {},
+            dict(train_cfg=dict(max_iters=1, clip=dict(pairity=dict(max_norm=1)))),
+            "'pairity'.*did you mean 'parity'",
+        ),
+        ({}, dict(train_cfg=dict(max_iters=1, clip=dict(max_norm=-1))), "max_norm=NUMBER"),
+        ({}, dict(train_cfg=dict(max_iters=1, guard=dict(max_skipped=0))), "max_skipped=0"),
+        ({}, dict(model=plain_model()), "the tasks digit, parity, and Classifier is a model of one"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(loader: dict, sections: dict, message: str, tmp_path: Path) -> None:
+    run = runner(tmp_path, loader, **dict(train_cfg=dict(max_iters=1)) | sections)
+    with pytest.raises(UserError, match=message):
+        run.train()
+
+
+def test_a_plain_model_trains_on_several_sources_of_its_task(tmp_path: Path) -> None:
+    both = {name: {**sources()["digit"], "task": "digit"} for name in ("old", "new")}
+    run = trained(tmp_path, dict(sources=both, schedule="joint"), model=plain_model(), train_cfg=dict(max_iters=12))
+    losses = run.message_hub.get_scalar("train/old/loss").data[0]
+    assert losses[-1] < losses[0]
