@@ -78,9 +78,7 @@ def lineage(
 
 @app.command()
 def convert(
-    source: Annotated[
-        str, typer.Argument(help="a checkpoint folder, or a .pth or .safetensors file")
-    ],
+    source: Annotated[str, typer.Argument(help="a checkpoint folder, or a .pth or .safetensors file")],
     target: Annotated[str, typer.Argument(help="NAME.pth for host projects, NAME.safetensors, or a folder's name")],
     state: Annotated[bool, typer.Option("--state", help="optimizer and all else that a resume needs, too")] = False,
 ) -> None:
@@ -91,6 +89,25 @@ def convert(
 
     try:
         print(write(source, target, state))
+    except UserError as error:
+        _refuse(str(error))
+
+
+@app.command()
+def export(
+    config: Annotated[str, typer.Argument(help="of a multi-task run: a path or a shipped name")],
+    checkpoint: Annotated[str, typer.Argument(help="of that run")],
+    task: Annotated[str, typer.Argument(help="name of the task")],
+    out: Annotated[str, typer.Argument(help="OUT.py and OUT.pth are written")],
+) -> None:
+    """Write one task as its host's plain config and .pth file, for the host's own tools."""
+    compat.repair_torchvision()  # left out at start
+    import interngv.registry  # noqa: F401  (registers the plug-ins)
+    from interngv.engine.export import export_task
+    from interngv.errors import UserError
+
+    try:
+        print(*export_task(config, checkpoint, task, out), sep="\n")
     except UserError as error:
         _refuse(str(error))
 

@@ -78,7 +78,7 @@ def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     checkpoint = {"state_dict": read_weights(path / WEIGHTS, map_location), "meta": decode(meta)}
     if TREE in files:
         tensors, _ = read_tensors(path / STATE, map_location)
-        checkpoint |= decode(json.loads((path / TREE).read_text()), tensors)
+        checkpoint = checkpoint | decode(json.loads((path / TREE).read_text()), tensors)
     return checkpoint
 
 

@@ -30,6 +30,7 @@ def report(cfg: Config, model: nn.Module, split: str, world: int, shape: Shape |
     lines = ["resolved config:", cfg.pretty_text.rstrip(), "", f"parameters: {parameters(model)}"]
     named = named_loaders(cfg[split]) if isinstance(cfg[split], Mapping) else {}
     samples: int | None = None
+    model.eval()  # a task's host model does not pass it on to the trunk
     for name, loader in (named or {"": _first(cfg[split])}).items():
         host = getattr(model, "tasks", {name: model})[loader.get("task") or name]
         dataset = _dataset(cfg, loader)

@@ -45,6 +45,8 @@ class CheckpointHook(MMCheckpointHook):
         UserError: an unknown option, another runner, or what :meth:`KeepsCheckpoints.save_checkpoint` raises.
     """
 
+    _default_greater_keys = [*MMCheckpointHook._default_greater_keys, "score"]  # as MetaValLoop's
+
     filename_tmpl: str
     file_backend: Any
     best_ckpt_path: str | None
@@ -64,14 +66,17 @@ class CheckpointHook(MMCheckpointHook):
         """Take up what the resumed run knew, and remove what it had still to remove."""
         if not isinstance(runner, KeepsCheckpoints):
             raise UserError("interngv.CheckpointHook works in interngv's runner; start with tools/train.py")
-        kept = runner.message_hub.pop_info(_KEPT, [])
-        self._replaced = runner.message_hub.pop_info(_REPLACED, [])
+        hub = runner.message_hub
+        kept = hub.pop_info(_KEPT, [])
+        self._replaced = hub.pop_info(_REPLACED, [])
         super().before_train(runner)
-        self.last_ckpt = self._here(runner.message_hub.get_info("last_ckpt"))
+        for key in [key for key in hub.runtime_info if key == "last_ckpt" or key.startswith("best_ckpt")]:
+            hub.update_info(key, self._here(hub.get_info(key)))
+        self.last_ckpt = hub.get_info("last_ckpt")
         if self.save_best and len(self.key_indicators) == 1:
-            self.best_ckpt_path = self._here(self.best_ckpt_path)
+            self.best_ckpt_path = hub.get_info("best_ckpt")
         elif self.save_best:
-            self.best_ckpt_path_dict = {key: self._here(path) for key, path in self.best_ckpt_path_dict.items()}
+            self.best_ckpt_path_dict = {key: hub.get_info(f"best_ckpt_{key}") for key in self.key_indicators}
         self.keep_ckpt_ids = list(kept)
         self._remove_outdated(runner)
 
@@ -121,6 +126,8 @@ class CheckpointHook(MMCheckpointHook):
 
     def _save_best_checkpoint(self, runner: Any, metrics: dict) -> None:
         """Save as mmengine does, but remove the best before only when the new one is whole."""
+        if not self.save_best:
+            return
         storage, self.file_backend = self.file_backend, _RemovesLater(self.file_backend, self._replaced.append)
         runner.message_hub.update_info(_REPLACED, self._replaced)
         try:
@@ -147,10 +154,10 @@ class CheckpointHook(MMCheckpointHook):
             return []
         return [self.best_ckpt_path] if len(self.key_indicators) == 1 else list(self.best_ckpt_path_dict.values())
 
-    def _here(self, path: str | None) -> str | None:
+    def _here(self, path: str) -> str:
         """A checkpoint's path of an earlier run, after its folder was moved to where this run saves."""
-        here = Path(self.out_dir, Path(path).name) if path else None
-        return str(here) if here and here.exists() else path
+        here = Path(self.out_dir, Path(path).name)
+        return str(here) if here.exists() else path
 
     @master_only
     def _point_to_last(self, runner: Any) -> None:

@@ -32,9 +32,9 @@ else:
 class KeepsCheckpoints(Runner):
     """Mix-in for mmengine's ``Runner``: checkpoints as in :mod:`interngv.checkpoint.directory`, resumed exactly.
 
-    Besides what mmengine saves: of every process its random generators, its train loop's ``state_dict()`` where the
-    loop has one, and the model's buffers where they are not those of the first process (batch norms that are not
-    synchronised); and the counters of ``EarlyStoppingHook``. Nothing that stands in a checkpoint is run on the way back.
+    Saved besides what mmengine saves: of every process its random generators, its train loop's ``state_dict()`` where
+    the loop has one, and the buffers that differ from the first process's (batch norms that are not synchronised); the
+    counters of ``EarlyStoppingHook``. Nothing that stands in a checkpoint is run on the way back.
     """
 
     _tidied: frozenset[Path] = frozenset()
@@ -173,8 +173,8 @@ class KeepsCheckpoints(Runner):
         if "loop" in own and hasattr(self.train_loop, "load_state_dict"):
             self.train_loop.load_state_dict(own["loop"])
         buffers = dict(_inner(self.model).named_buffers())
-        for name, value in own["buffers"].items():
-            buffers[name].copy_(value)
+        for name in buffers.keys() & own["buffers"].keys():
+            buffers[name].copy_(own["buffers"][name])
         if rank < len(ranks):
             set_random_state(ranks[rank]["random"])
         else:

@@ -31,7 +31,9 @@ class Interrupted(Exception):
 class Interruption:
     """A context in which a first signal sets ``requested`` and a second one ends the process with status 128 + signal.
 
-    The handlers that were there before are put back at its end. Outside the main thread it changes nothing.
+    Processes that are forked within it (data workers) get a process group of their own, so that a signal to the whole
+    group, as torchrun and terminals send it, does not end them while the step goes on. The handlers that were there
+    before are put back at its end. Outside the main thread it changes nothing.
     """
 
     def __init__(self) -> None:
@@ -39,6 +41,7 @@ class Interruption:
         self._before: dict[signal.Signals, Any] = {}
         self._process = 0
         self._group: dist.ProcessGroup | None = None
+        os.register_at_fork(after_in_child=self._set_child_apart)
 
     def __enter__(self) -> "Interruption":
         self.requested, self._process = False, os.getpid()
@@ -62,6 +65,10 @@ class Interruption:
         asked = torch.tensor(int(self.requested))
         dist.all_reduce(asked, dist.ReduceOp.MAX, self._group)
         return bool(asked)
+
+    def _set_child_apart(self) -> None:
+        if self._before:
+            os.setpgrp()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a forked worker: its parent decides, by SIGTERM

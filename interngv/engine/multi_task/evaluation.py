@@ -128,7 +128,7 @@ class MetaValLoop(_MetaLoop):
 
     Hooks are called as by mmengine's ``ValLoop``: once for all sets together, and for every batch. All metrics reach
     them as ``SET/METRIC``, so ``CheckpointHook(save_best='SET/METRIC')`` keeps the best of any one of them, and
-    ``CheckpointHook(save_best='score', rule='greater')`` that of the weighted mean.
+    ``CheckpointHook(save_best='score')`` that of the weighted mean.
 
     Args:
         runner: mmengine's, or one like it.

@@ -120,6 +120,37 @@ def test_a_strange_meta_is_one_error(whole: Path, text: str):
         read_checkpoint(whole)
 
 
+FORGED = {
+    "weights.safetensors": [
+        (2**63).to_bytes(8, "little") + b"{}",
+        (2).to_bytes(8, "little") + b"[]",
+        (8).to_bytes(8, "little") + b'{"a": 3}',
+        b"",
+    ],
+    "state.json": [
+        b"[" * 100_000,
+        b"[1]",
+        b'{"optimizer": {"$": "tensor", "name": "not there"}}',
+        b'{"optimizer": {"$": "__import__", "items": []}}',
+        b"\xff",
+        b'{"$": "tuple", "items": []}',
+    ],
+    "state.safetensors": [b"\0" * 8, b"\xff" * 100],
+}
+
+
+@pytest.mark.parametrize(("file", "data"), [(name, data) for name, some in FORGED.items() for data in some])
+def test_a_folder_that_was_made_to_look_whole_is_one_error(whole: Path, file: str, data: bytes):
+    meta = json.loads((whole / "meta.json").read_text())
+    (whole / file).unlink()
+    meta["checkpoint"]["files"][file] = directory._write(whole / file, [data])
+    del meta["checkpoint"]["sha256"]
+    (whole / "meta.json").write_text(directory._sealed(meta))
+    directory.verify(whole)
+    with pytest.raises(UserError, match=f"checkpoint {whole} "):
+        read_checkpoint(whole)
+
+
 def test_saving_a_name_again_replaces_it(whole: Path):
     directory.write(whole, content(2.0))
     assert read_checkpoint(whole)["state_dict"]["0.weight"].eq(2.0).all()

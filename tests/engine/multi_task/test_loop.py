@@ -2,7 +2,12 @@
 
 import csv
 import json
-from collections.abc import Iterator
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,7 @@ from torch import Tensor
 from interngv.engine.multi_task import MetaBatch, MetaDataLoader
 from interngv.errors import UserError
 
+ROOT = Path(__file__).resolve().parents[3]
 State = dict[str, Tensor]
 
 
@@ -308,3 +314,143 @@ def test_a_plain_model_trains_on_several_sources_of_its_task(tmp_path: Path) -> 
     run = trained(tmp_path, dict(sources=both, schedule="joint"), model=plain_model(), train_cfg=dict(max_iters=12))
     losses = run.message_hub.get_scalar("train/old/loss").data[0]
     assert losses[-1] < losses[0]
+
+
+# Whole runs by the tool
+
+CONFIG = """
+_base_ = ["{root}/configs/_base_/default_runtime.py"]
+classifier = dict(
+    type="mmpretrain.ImageClassifier",
+    data_preprocessor=dict(num_classes=10, mean=[120.0] * 3, std=[64.0] * 3),
+    neck=dict(type="GlobalAveragePooling"),
+    head=dict(type="LinearClsHead", num_classes=10, in_channels=1280, loss=dict(type="CrossEntropyLoss")),
+)
+model = dict(
+    type="interngv.MultiTaskModel",
+    trunk=dict(type="interngv.MetaNet", arch="mn-mini"),
+    tasks=dict(digits=classifier, things=classifier),
+)
+pipeline = [dict(type="LoadImageFromFile"), dict(type="PackInputs")]
+folders = dict(digits="{digits}", things="{things}")
+train_dataloader = dict(
+    type="interngv.MetaDataLoader",
+    num_workers=1,
+    schedule="{schedule}",
+    sources={{
+        name: dict(
+            batch_size=32,
+            dataset=dict(type="mmpretrain.CustomDataset", data_root=folder, data_prefix="train", pipeline=pipeline),
+        )
+        for name, folder in folders.items()
+    }},
+)
+val_dataloader = {{
+    name: dict(
+        batch_size=60,
+        num_workers=0,
+        collate_fn=dict(type="default_collate"),
+        sampler=dict(type="DefaultSampler", shuffle=False),
+        dataset=dict(
+            type="mmpretrain.CustomDataset", data_root=folder, data_prefix="val", pipeline=pipeline,
+            indices=list(range(0, 200, 2)),
+        ),
+    )
+    for name, folder in folders.items()
+}}
+val_evaluator = {{name: dict(type="mmpretrain.Accuracy", topk=1) for name in folders}}
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3))
+train_cfg = dict(
+    type="interngv.MetaTrainLoop", max_iters=40, val_interval=20, clip=dict(max_norm=5.0), guard=dict(spike=dict())
+)
+val_cfg = dict(
+    type="interngv.MetaValLoop", score={{"digits/accuracy/top1": 0.5, "things/accuracy/top1": 0.5}}
+)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=20, save_best="score"))
+log_processor = dict(by_epoch=False)
+find_unused_parameters = True
+"""
+
+
+def written(path: Path, **values: Any) -> Path:
+    path.write_text(CONFIG.format(root=ROOT, **values))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["interleave", "joint"])
+def test_two_host_classifiers_learn_on_one_trunk(
+    schedule: str, tool: Callable, digits_folder: Path, class_folder: Path, tmp_path: Path
+) -> None:
+    config = written(tmp_path / "config.py", schedule=schedule, digits=digits_folder, things=class_folder)
+    done = tool("train", config, "--work-dir", tmp_path / "run", "--cfg-options", "randomness.seed=0")
+    assert done.returncode == 0, done.stderr[-3000:]
+    (scalars,) = (tmp_path / "run").rglob("scalars.json")
+    logged = [json.loads(line) for line in scalars.read_text().splitlines()]
+    trained = [line for line in logged if "digits/loss" in line]
+    for source in ("digits", "things"):
+        assert trained[-1][f"{source}/loss"] < trained[0][f"{source}/loss"]
+    assert trained[-1]["digits/samples"] == 32 * (40 if schedule == "joint" else 20)
+    measured = [line for line in logged if "score" in line]
+    assert len(measured) == 2 and measured[-1]["digits/accuracy/top1"] > 30
+    assert next((tmp_path / "run").glob("best_score_iter_*")).is_dir()
+
+
+@pytest.mark.slow
+def test_ranks_train_tasks_of_their_own_and_one_that_dies_ends_the_run(
+    tool: Callable, digits_folder: Path, class_folder: Path, tmp_path: Path
+) -> None:
+    config = written(tmp_path / "config.py", schedule="rank", digits=digits_folder, things=class_folder)
+    options = ["--launcher", "pytorch", "--cfg-options", "randomness.seed=0"]
+    options += ["train_cfg.max_iters=8", "default_hooks.logger.interval=4"]
+    done = tool("train", config, "--work-dir", tmp_path / "run", *options, processes=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (scalars,) = (tmp_path / "run").rglob("scalars.json")
+    logged = [json.loads(line) for line in scalars.read_text().splitlines()]
+    trained = [line for line in logged if "digits/loss" in line][-1]
+    assert trained["digits/samples"] == trained["things/samples"] == 8 * 32
+    assert trained["things/grad_norm"] > 0 and 0 <= logged[-1]["score"] <= 100
+
+    (tmp_path / "dies.py").write_text(DIES)
+    deadly = tmp_path / "deadly.py"
+    deadly.write_text(
+        f"_base_ = ['{config}']\ncustom_hooks = [dict(type='Dies')]\n"
+        "custom_imports = dict(_delete_=True, imports=['interngv', 'dies'])\n"
+    )
+    died = tool("train", deadly, "--work-dir", tmp_path / "b", *options, processes=2, PYTHONPATH=str(tmp_path))
+    assert died.returncode != 0
+    assert "another process of this run ended: see its output above" in died.stderr + died.stdout
+
+
+@pytest.mark.slow
+def test_a_signal_to_all_processes_of_a_run_ends_it_with_a_checkpoint(
+    digits_folder: Path, class_folder: Path, tmp_path: Path
+) -> None:
+    config = written(tmp_path / "config.py", schedule="joint", digits=digits_folder, things=class_folder)
+    command = [sys.executable, ROOT / "tools" / "train.py", config, "--work-dir", tmp_path / "run"]
+    command += ["--cfg-options", "default_hooks.logger.interval=2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with (tmp_path / "said").open("w+") as said:
+        run = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True, env=environment)
+        try:
+            while "Iter(train)" not in (tmp_path / "said").read_text() and run.poll() is None:
+                time.sleep(0.2)
+            os.killpg(run.pid, signal.SIGTERM)
+            assert run.wait(60) == 0, (tmp_path / "said").read_text()[-3000:]
+        finally:
+            run.kill()
+    text = (tmp_path / "said").read_text()
+    assert "it goes on from" in text.splitlines()[-1] and list((tmp_path / "run").glob("iter_*"))
+
+
+DIES = """
+import os
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+@HOOKS.register_module()
+class Dies(Hook):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if batch_idx == 3 and runner.rank == 1:
+            os._exit(7)
+"""
