@@ -5,7 +5,7 @@ IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c '$(IS_NEW_ENOUGH)' 2>/dev/null && { echo $$p; break; }; done)
 RUN := .venv/bin/python
 
-.PHONY: help setup demo test fast lint bench
+.PHONY: help setup demo test fast lint bench torture
 
 help:
 	@echo "make setup   create .venv with everything in it (safe to repeat)"
@@ -14,6 +14,7 @@ help:
 	@echo "make fast    the tests that take seconds"
 	@echo "make lint    ruff, mypy, codespell"
 	@echo "make bench   every benchmark"
+	@echo "make torture kill a process while it saves checkpoints, 200 times"
 
 setup:
 	@if [ -z "$(PYTHON)" ]; then echo "no Python >= 3.11 found; on Debian: apt-get install python3.11 python3.11-venv" >&2; \
@@ -37,3 +38,6 @@ lint: setup
 
 bench: setup
 	set -e; for script in $$(grep -l __main__ benchmarks/*.py); do $(RUN) -m benchmarks.$$(basename $$script .py); done
+
+torture: setup
+	$(RUN) tests/torture.py

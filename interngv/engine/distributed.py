@@ -1,5 +1,6 @@
 """Starting the processes of one run: which backend, which rank, and what a CPU needs that mmengine does not give."""
 
+import gc
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -69,6 +70,8 @@ def processes(launcher: str, dist_cfg: Mapping) -> Iterator[None]:
         yield
     finally:
         if dist.is_available() and dist.is_initialized():
+            # DDP holds the group. Threads of gloo that outlive it abort the process where they still work at its end.
+            gc.collect()
             dist.destroy_process_group()
 
 

@@ -106,15 +106,7 @@ def train(
         _print([*report(cfg, model, "train_dataloader", world, shape), f"checkpoints: {cfg.work_dir}"], rank)
         return True
     with own_work_dir, processes(launcher, _dist_cfg(cfg)), safe_loading(ready), interruption:
-        runner = build_runner(cfg, world)
-        runner.upstream = source
-        runner.register_hook(LineageHook(_parents(cfg, source)))
-        try:
-            runner.train()
-        except Interrupted as word:
-            _print([str(word)], rank)
-            return False
-    return True
+        return _train(cfg, world, rank, source)
 
 
 def test(
@@ -154,16 +146,32 @@ def test(
         _print([*report(cfg, model, "test_dataloader", world, shape), f"checkpoint: {checkpoint} ({found})"], rank)
         return {}
     with processes(launcher, _dist_cfg(cfg)), safe_loading(ready):
-        cfg = _without_training(cfg)
-        if is_of_mmengine(cfg):
-            cfg.strategy = None
-        runner = build_runner(cfg, world)
-        if _amp_dtype(cfg) == torch.bfloat16:
-            predictions_in_float32(runner.model)
-        metrics = {name: _plain(value) for name, value in runner.test().items()}
+        metrics = _test(_without_training(cfg), world)
     if out and rank == 0:
         _write_json(Path(out), metrics)
     return metrics
+
+
+# In functions of their own: when `processes` ends, the runner is gone.
+
+
+def _train(cfg: Config, world: int, rank: int, upstream: handoff.Upstream | None) -> bool:
+    runner = build_runner(cfg, world)
+    runner.upstream = upstream
+    runner.register_hook(LineageHook(_parents(cfg, upstream)))
+    try:
+        runner.train()
+    except Interrupted as word:
+        _print([str(word)], rank)
+        return False
+    return True
+
+
+def _test(cfg: Config, world: int) -> dict[str, float]:
+    runner = build_runner(cfg, world)
+    if _amp_dtype(cfg) == torch.bfloat16:
+        predictions_in_float32(runner.model)
+    return {name: _plain(value) for name, value in runner.test().items()}
 
 
 def _config(config: str, options: Mapping[str, Any] | None, work_dir: str | None, launcher: str) -> Config:
@@ -266,6 +274,9 @@ def _check_resume(cfg: Config, resume: str | None, model: nn.Module) -> tuple[li
         return [*lines, f"nothing to resume: no checkpoint in {cfg.work_dir}; training starts from the beginning"], {}
     checkpoint = read_checkpoint(file)
     require_state(checkpoint, file)
+    randomness = cfg.setdefault("randomness", {})
+    if randomness.get("seed") is None:  # samplers are built with it before the runner takes it over
+        randomness["seed"] = checkpoint["meta"].get("seed")
     found = require_whole(model, checkpoint, file)
     return [*lines, f"resuming from {file}: {found}"], {str(file): checkpoint}
 
@@ -316,6 +327,8 @@ def _without_training(cfg: Config) -> Config:
         cfg[key] = None
     for key in ("val_dataloader", "val_cfg", "val_evaluator"):
         cfg[key] = None
+    if is_of_mmengine(cfg):
+        cfg.strategy = None
     return cfg
 
 

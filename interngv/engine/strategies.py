@@ -9,6 +9,7 @@ from mmengine.device import get_device
 from mmengine.dist import get_world_size
 from mmengine.model import convert_sync_batchnorm
 from mmengine.optim import OptimWrapperDict
+from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.runner import FlexibleRunner
 from torch import nn
 
@@ -59,9 +60,13 @@ class Shards(Runner):
         """Shard where the config says so and there are several processes, else wrap as the runner does."""
         if not (self.distributed and self.cfg.get("strategy")):
             return super().wrap_model(model_wrapper_cfg, model)
+        if any("EMAHook" in str(hook.get("type")) for hook in self.cfg.get("custom_hooks") or []):
+            raise UserError(
+                "EMAHook copies the model, which FSDPStrategy spreads over processes: leave one of them out"
+            )
         from interngv.engine.sharding import shard  # a torch that is too old lacks what it needs
 
-        strategy = STRATEGIES.build(self.cfg.strategy)
+        strategy = MMENGINE_STRATEGIES.build(self.cfg.strategy)
         self.model = model.to(get_device())
         if self.cfg.get("sync_bn"):
             self.model = convert_sync_batchnorm(self.model, self.cfg.sync_bn)
@@ -95,7 +100,7 @@ def is_of_mmengine(cfg: Config) -> bool:
     strategy = cfg.get("strategy")
     if not strategy:
         return False
-    found: Any = STRATEGIES.get(strategy.type) if isinstance(strategy.type, str) else strategy.type
+    found: Any = MMENGINE_STRATEGIES.get(strategy.type) if isinstance(strategy.type, str) else strategy.type
     if found.__name__ == "DeepSpeedStrategy" and find_spec("deepspeed") is None:
         raise UserError("strategy DeepSpeedStrategy needs DeepSpeed; install it: pip install deepspeed")
     return not issubclass(found, FSDPStrategy)
