@@ -7,6 +7,7 @@ wrote it, or whether these shared.
 """
 
 import re
+import weakref
 from typing import Any
 
 import torch
@@ -36,6 +37,8 @@ def shard(model: nn.Module, units: str) -> None:
         parts = ", ".join(name for name, _ in model.named_children())
         raise UserError(f"strategy.units={units!r} is the name of no module of this model, whose parts are {parts}")
     mesh = init_device_mesh(get_device(), (get_world_size(),))
+    # Caches of DTensor keep the mesh for ever and it the group, whose threads must end: see distributed.processes.
+    weakref.finalize(model, getattr(mesh, "_pg_registry", {}).clear)
     for module in [*reversed(chosen), model]:  # what is inside of others comes first
         fully_shard(module, mesh=mesh)
     for module in model.modules():

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import get_world_size
 from mmengine.model import convert_sync_batchnorm
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
@@ -60,10 +59,8 @@ class Shards(Runner):
         """Shard where the config says so and there are several processes, else wrap as the runner does."""
         if not (self.distributed and self.cfg.get("strategy")):
             return super().wrap_model(model_wrapper_cfg, model)
-        if any("EMAHook" in str(hook.get("type")) for hook in self.cfg.get("custom_hooks") or []):
-            raise UserError(
-                "EMAHook copies the model, which FSDPStrategy spreads over processes: leave one of them out"
-            )
+        if "EMAHook" in str(self.cfg.get("custom_hooks")):
+            raise UserError("EMAHook copies the model, which FSDPStrategy spreads over processes; leave one out")
         from interngv.engine.sharding import shard  # a torch that is too old lacks what it needs
 
         strategy = MMENGINE_STRATEGIES.build(self.cfg.strategy)
@@ -124,7 +121,7 @@ def train_by_mmengine(cfg: Config, resume: str | None) -> None:
     saving = (cfg.get("default_hooks") or {}).get("checkpoint")
     if saving and saving.get("type") == "interngv.CheckpointHook":
         saving.type = "mmengine.CheckpointHook"
-    if get_world_size() > 1 and get_device() == "cpu":
+    if cfg.strategy.type == "DDPStrategy" and get_device() == "cpu":
         fit_to_cpu(cfg)
     runner: Any = type("FlexibleRunner", (NamesPictures, FlexibleRunner), {})
     runner.from_cfg(cfg).train()

@@ -1,7 +1,8 @@
 """Faults in training: gradients that are not finite, loss spikes, poisoned statistics, dead processes."""
 
+import inspect
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +12,7 @@ from mmengine.dist import get_world_size
 from torch import Tensor, nn
 from torch.distributed import DistError
 
-from interngv.errors import UserError
+from interngv.errors import UserError, did_you_mean
 
 # What gloo, NCCL and torch's store say when another process is gone; there is no common type.
 _PEER_GONE = ("by peer", "Connection refused", "Broken pipe", "remote process exited", "Socket Timeout", "Timed out")
@@ -91,6 +92,7 @@ class Guard:
         action = given.pop("action", "skip")
         if action not in ("skip", "roll_back"):
             raise UserError(f"guard.spike.action {action!r} is not known; expected 'skip' or 'roll_back'")
+        _check_options("guard.spike", given, SpikeMonitor)
         self._max_skipped, self._max_rollbacks = max_skipped, max_rollbacks
         self._spikes = None if spike is None else SpikeMonitor(**given)
         self._goes_back_at_once = action == "roll_back"
@@ -98,6 +100,12 @@ class Guard:
         self.culprit: str | None = None
         self._rows: dict[str, tuple[int, int]] = {}  # first step and length of the faults in a row, by source
         self._rollbacks, self._furthest = 0, -1
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any] | None) -> "Guard":
+        """Build from ``train_cfg.guard``; an unknown option is a UserError."""
+        _check_options("guard", config or {}, cls)
+        return cls(**(config or {}))
 
     def judge(self, source: str, loss: float, is_finite: bool, step: int) -> str | None:
         """Why a gradient is left out (``'non-finite'``, ``'spike'``), None where it counts.
@@ -163,6 +171,13 @@ class Guard:
         self.skipped = Counter(state["skipped"])
         self._rows = {source: (first, length) for source, (first, length) in state["rows"].items()}
         self._rollbacks, self._furthest = state["rollbacks"], state["furthest"]
+
+
+def _check_options(where: str, given: Mapping[str, Any], owner: type) -> None:
+    known = inspect.signature(owner).parameters
+    for name in given:
+        if name not in known:
+            raise UserError(f"{where} has no option '{name}'{did_you_mean(name, known)}")
 
 
 class Statistics:

@@ -3,21 +3,21 @@
 import time
 from collections import Counter
 from collections.abc import Mapping
-from logging import WARNING
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
+from mmengine.dist import barrier
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import IterBasedTrainLoop, LogProcessor
 from torch import nn
 
 from interngv.engine.checkpoints.latest import latest_checkpoint
+from interngv.engine.multi_task.checks import check_runner, check_tasks
 from interngv.engine.multi_task.faults import Guard, naming_dead_peers
 from interngv.engine.multi_task.loader import MetaBatch, MetaDataLoader
 from interngv.engine.multi_task.logs import CONFLICT, TaskLogProcessor, remember_little
 from interngv.engine.multi_task.step import StepReport, TaskStep
-from interngv.errors import UserError, did_you_mean
+from interngv.errors import UserError
 from interngv.registry import LOOPS
 
 
@@ -68,20 +68,25 @@ class MetaTrainLoop(IterBasedTrainLoop):
         super().__init__(runner, loader, max_iters, val_begin, val_interval, dynamic_intervals)
         self._config = dataloader
         loader.length = self._max_iters
-        _check_names(runner.model, loader, clip or {})
-        self._guard = Guard(**(guard or {}))
+        check_tasks(runner.model, loader, clip or {})
+        check_runner(runner, loader)
+        self._guard = Guard.from_config(guard)
         rank_tasks = loader.tasks if loader.schedule == "rank" else None
         self._step = TaskStep(clip, conflict_every, self._guard, rank_tasks)
         self._sizes = {name: len(dataset) for name, dataset in loader.sources.items()}
         self._samples: Counter[str] = Counter()
         self._unreadable: Counter[str] = Counter()
-        self._validated = -1
         self._waited = 0.0
+        self._has_position = False
         if type(runner.log_processor) is LogProcessor:
             runner.log_processor = TaskLogProcessor.like(runner.log_processor, self._sizes)
 
     def run(self) -> nn.Module:
         """Train."""
+        if isinstance(self.runner.optim_wrapper, OptimWrapperDict):
+            raise UserError("a MetaTrainLoop takes one optimizer; use paramwise_cfg for rates of their own")
+        if self._iter and not self._has_position:
+            self.runner.logger.warning("the checkpoint has no position in the data: all sources begin anew")
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
         with naming_dead_peers():
@@ -119,11 +124,8 @@ class MetaTrainLoop(IterBasedTrainLoop):
     def _validate_where_due(self) -> None:
         self._decide_current_val_interval()
         is_due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
-        if self.runner.val_loop is None or not is_due or self._iter < max(self.val_begin, 1):
-            return
-        if self._validated != self._iter:
+        if self.runner.val_loop is not None and is_due and self._iter >= max(self.val_begin, 1):
             self.runner.val_loop.run()
-            self._validated = self._iter
 
     def _outputs(self, report: StepReport) -> dict[str, Any]:
         """What the hooks get, and through them the logs."""
@@ -159,6 +161,7 @@ class MetaTrainLoop(IterBasedTrainLoop):
         """Make everything but the position in the data, and what was counted, what the last sound checkpoint holds."""
         runner, failed = self.runner, self._iter
         self._guard.allow_rollback(failed)
+        barrier()  # the first process may still be removing checkpoints
         say, folder = runner.logger.warning, runner.work_dir
         path = latest_checkpoint(folder, say, until=self._guard.sound_until) or latest_checkpoint(folder, say)
         if path is None:
@@ -171,7 +174,6 @@ class MetaTrainLoop(IterBasedTrainLoop):
         remembered = self._guard.state_dict()
         self.load_state_dict(counted)
         self._guard.after_rollback(remembered)
-        self._validated = -1
         runner.optim_wrapper.zero_grad()
         runner.optim_wrapper.initialize_count_status(runner.model, self._iter, self._max_iters)
         say(
@@ -186,7 +188,6 @@ class MetaTrainLoop(IterBasedTrainLoop):
             "guard": self._guard.state_dict(),
             "samples": dict(self._samples),
             "unreadable": dict(self._unreadable),
-            "validated": self._validated,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -199,7 +200,7 @@ class MetaTrainLoop(IterBasedTrainLoop):
         self.dataloader.load_state_dict(state["loader"])
         self._guard.load_state_dict(state["guard"])
         self._samples, self._unreadable = Counter(state["samples"]), Counter(state["unreadable"])
-        self._validated = state["validated"]
+        self._has_position = True
 
     def _take_seed(self) -> None:
         """Build the loader anew where the runner has taken over a checkpoint's seed."""
@@ -223,29 +224,3 @@ def _build_loader(config: Mapping[str, Any], seed: int) -> MetaDataLoader:
 def _seed(runner: Any) -> int:
     """The seed that all processes share: mmengine adds the rank where each is to have its own."""
     return runner.seed - (runner.rank if runner._randomness_cfg.get("diff_rank_seed") else 0)
-
-
-def _check_names(model: nn.Module, loader: MetaDataLoader, clip: Mapping[str, Any]) -> None:
-    inner = model.module if is_model_wrapper(model) else model
-    fed = set(loader.tasks.values())
-    hosts = getattr(inner, "tasks", None)
-    if hosts is None and len(fed) > 1:
-        raise UserError(
-            f"the sources feed the tasks {', '.join(sorted(fed))}, and {type(inner).__name__} is a model of one; "
-            "use interngv.MultiTaskModel, or give all sources the same task"
-        )
-    for source, task in loader.tasks.items():
-        if hosts is not None and task not in hosts:
-            raise UserError(
-                f"source '{source}' feeds task '{task}'{did_you_mean(task, hosts) or ';'} "
-                f"the model's tasks are {', '.join(hosts)}"
-            )
-    for task in set(clip) - fed - {"max_norm"}:
-        raise UserError(f"train_cfg.clip names task '{task}', which no source feeds{did_you_mean(task, fed)}")
-    if hosts is not None:
-        for task in set(hosts) - fed:
-            print_log(f"task '{task}' has no source: it is not trained", logger="current", level=WARNING)
-    if loader.schedule == "rank" and any(hasattr(param, "to_local") for param in model.parameters()):
-        raise UserError("schedule 'rank' does not go with FSDPStrategy, under which all processes run the same modules")
-    if loader.schedule != "rank" and len(fed) > 1 and getattr(model, "find_unused_parameters", True) is False:
-        raise UserError("a step of one task leaves the others' parameters unused: set find_unused_parameters=True")

@@ -111,10 +111,11 @@ class TaskStep:
         total, report = self._gradients.take(), StepReport()
         for name, part in parts.items():
             optim_wrapper._inner_count = step
+            unit = self._unit()
             self._statistics.keep()
             loss, terms = self._backward(part)
             grads = self._gradients.take()
-            norms = self._gradients.norms(grads) / self._unit()
+            norms = self._gradients.norms(grads) / unit
             self._limit(part.task, grads, norms[1])
             self._judge(report, step, self._exchange(name, part, loss, norms, terms))
             skipped = report.sources[name].skipped
@@ -159,7 +160,7 @@ class TaskStep:
         return 1.0 if self._hosts is None else self._inner.loss_weights[task]
 
     def _unit(self) -> Tensor:
-        """() factor that the optimizer wrapper puts on gradients, for accumulation and for float16."""
+        """() factor that the optimizer wrapper will put on the next gradient, for accumulation and for float16."""
         one = self._optim_wrapper.scale_loss(torch.ones((), device=self._gradients.device))
         scaler = getattr(self._optim_wrapper, "loss_scaler", None)
         return one if scaler is None else scaler.scale(one)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel, BaseModule
@@ -189,7 +190,8 @@ def runner(folder: Path, loader: dict[str, Any], hooks: dict[str, Any] | None = 
         randomness=dict(seed=1),
         experiment_name=f"{folder.name}-{next(_RUNS)}",
     )
-    return RunnerOfTests(**config | rest)
+    config = config | rest
+    return RunnerOfTests(**config | dict(cfg=Config(rest.get("cfg", {}))))
 
 
 _RUNS = count()

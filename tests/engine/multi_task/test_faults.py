@@ -106,10 +106,20 @@ def test_the_guards_state_goes_through_json() -> None:
     assert again.judge("a", 1e9, True, 10) is None  # the checkpoint remembered no losses
 
 
-@pytest.mark.parametrize("wrong", [dict(max_skipped=0), dict(max_rollbacks=0), dict(spike=dict(action="stop"))])
-def test_a_guard_that_cannot_work_is_refused(wrong: dict) -> None:
-    with pytest.raises(UserError, match="guard"):
-        Guard(**wrong)
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (dict(max_skipped=0), "max_skipped=0"),
+        (dict(max_rollbacks=0), "max_rollbacks=0"),
+        (dict(spike=dict(action="stop")), "action 'stop'"),
+        (dict(max_skiped=3), "guard has no option 'max_skiped'; did you mean 'max_skipped'?"),
+        (dict(spike=dict(windows=9)), "guard.spike has no option 'windows'; did you mean 'window'?"),
+    ],
+)
+def test_a_guard_that_cannot_work_is_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        Guard.from_config(wrong)
+    assert message in str(error.value)
 
 
 class Memory(nn.Module):

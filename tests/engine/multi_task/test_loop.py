@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from mmengine.hooks import Hook
-from small import plain_model, runner, sources, validation
+from mmengine.model import MMDistributedDataParallel
+from small import in_two_processes, plain_model, runner, shared_model, sources, validation
 from torch import Tensor
 
 from interngv.engine.multi_task import MetaBatch, MetaDataLoader
@@ -191,6 +192,14 @@ def test_a_run_without_a_seed_goes_on_with_the_checkpoints(tmp_path: Path) -> No
     assert recorders[0].ids + recorders[1].ids == straight.ids
 
 
+def test_a_run_says_where_a_checkpoint_has_no_position_in_the_data(tmp_path: Path) -> None:
+    for step, expected in ((0, 0), (2, 1)):
+        run = runner(tmp_path / str(step), {}, train_cfg=dict(max_iters=4))
+        run.train_loop._iter = step  # as mmengine's own resume sets it
+        run.train()
+        assert next((tmp_path / str(step)).rglob("*.log")).read_text().count("has no position in the data") == expected
+
+
 def test_a_run_that_was_saved_before_a_validation_begins_with_it(tmp_path: Path) -> None:
     recorder = Recorder()
     train_cfg = dict(max_iters=4, val_interval=4)
@@ -228,46 +237,44 @@ def test_faulty_batches_of_one_task_are_as_if_they_were_not_there(schedule: str,
     assert all(value.isfinite().all() for value in found.model.state_dict().values())
 
 
-class Window:
-    """While it stands, the loader's batches of these steps are spoilt (or left out)."""
+def spoil(patch: pytest.MonkeyPatch, steps: Sequence[int], left_out: Sequence[int] = ()) -> None:
+    """From now on the loader's batches of one task are not finite at some steps, and other steps are left out."""
+    given = MetaDataLoader.__iter__
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, steps: range, leave_out: bool = False) -> None:
-        given = MetaDataLoader.__iter__
-
-        def spoil(loader: MetaDataLoader) -> Iterator[MetaBatch]:
-            for batch in given(loader):
-                if batch.step in steps and leave_out:
-                    continue
-                if batch.step in steps:
-                    batch.parts["parity"].data["inputs"].fill_(float("nan"))
+    def batches(loader: MetaDataLoader) -> Iterator[MetaBatch]:
+        for batch in given(loader):
+            if batch.step in steps:
+                batch.parts["parity"].data["inputs"].fill_(float("nan"))
+            if batch.step not in left_out:
                 yield batch
 
-        monkeypatch.setattr(MetaDataLoader, "__iter__", spoil)
+    patch.setattr(MetaDataLoader, "__iter__", batches)
 
 
+@pytest.mark.parametrize(("interval", "accumulative_counts", "sound"), [(2, 1, 4), (3, 3, 3)])
 def test_after_too_many_faults_training_goes_back_and_its_data_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    interval: int, accumulative_counts: int, sound: int, tmp_path: Path
 ) -> None:
-    joint, hook = dict(schedule="joint"), dict(interval=2, max_keep_ckpts=4)
-    train_cfg = dict(max_iters=10, guard=dict(max_skipped=3))
-    with monkeypatch.context() as patch:
-        Window(patch, range(5, 8))  # the faults begin behind step 5, after which the checkpoint of step 6 is saved
-        recorder = Recorder()
-        found = trained(tmp_path / "a", joint, hook, train_cfg=train_cfg, custom_hooks=[recorder])
-    with monkeypatch.context() as patch:
-        Window(patch, range(4, 8), leave_out=True)
-        expected = trained(tmp_path / "b", joint, hook, train_cfg=train_cfg)
+    """The checkpoint of step 6 is newer than the first fault, so it is not the one."""
+    options: dict[str, Any] = dict(loader=dict(schedule="joint"), hooks=dict(interval=interval, max_keep_ckpts=4))
+    options["train_cfg"] = dict(max_iters=12, guard=dict(max_skipped=3, spike=dict(window=8, threshold=100.0)))
+    sgd = dict(type="SGD", lr=0.1, momentum=0.9)
+    options["optim_wrapper"] = dict(type="OptimWrapper", optimizer=sgd, accumulative_counts=accumulative_counts)
+    recorder = Recorder()
+    with pytest.MonkeyPatch.context() as patch:
+        spoil(patch, [5, 6, 7, 9])
+        found = trained(tmp_path / "a", custom_hooks=[recorder], **options)
+    with pytest.MonkeyPatch.context() as patch:
+        spoil(patch, [9], left_out=range(sound, 8))
+        expected = trained(tmp_path / "b", **options)
     assert_same(final(found), final(expected))
     steps = [int(call.split()[1]) for call in recorder.calls if call.startswith("after")]
-    assert steps == [*range(8), *range(4, 10)]
-    state = found.train_loop.state_dict()
-    assert (
-        state["loader"]["step"] == 14
-        and state["guard"]["skipped"] == {"parity": 3}
-        and state["guard"]["rollbacks"] == 1
-    )
-    text = next((tmp_path / "a").rglob("*.log")).read_text()
-    assert "went back from step 8 to step 4" in text
+    assert steps == [*range(8), *range(sound, 12)]
+    states = [run.train_loop.state_dict() for run in (found, expected)]
+    assert states[0]["loader"]["step"] == states[1]["loader"]["step"] == 20 - sound
+    assert states[0]["guard"]["losses"] == states[1]["guard"]["losses"]
+    assert states[0]["guard"]["skipped"] == {"parity": 4} and states[0]["guard"]["rollbacks"] == 1
+    assert f"went back from step 8 to step {sound}" in next((tmp_path / "a").rglob("*.log")).read_text()
 
 
 def test_going_back_without_a_checkpoint_or_without_end_is_an_error(tmp_path: Path) -> None:
@@ -300,6 +307,9 @@ def two_digits(**changes: Any) -> dict[str, Any]:
         ),
         ({}, dict(train_cfg=dict(max_iters=1, clip=dict(max_norm=-1))), "max_norm=NUMBER"),
         ({}, dict(train_cfg=dict(max_iters=1, guard=dict(max_skipped=0))), "max_skipped=0"),
+        ({}, dict(auto_scale_lr=dict(enable=True, base_batch_size=8)), "auto_scale_lr"),
+        ({}, dict(cfg=dict(compile=True)), "compile"),
+        (dict(sources=dict(conflict={**sources()["digit"], "task": "digit"})), {}, "called 'conflict'"),
         ({}, dict(model=plain_model()), "the tasks digit, parity, and Classifier is a model of one"),
     ],
 )
@@ -314,6 +324,42 @@ def test_a_plain_model_trains_on_several_sources_of_its_task(tmp_path: Path) -> 
     run = trained(tmp_path, dict(sources=both, schedule="joint"), model=plain_model(), train_cfg=dict(max_iters=12))
     losses = run.message_hub.get_scalar("train/old/loss").data[0]
     assert losses[-1] < losses[0]
+
+
+# Two processes
+
+
+def wrapped(**options: Any) -> MMDistributedDataParallel:
+    return MMDistributedDataParallel(shared_model(norm=False), broadcast_buffers=False, **options)
+
+
+def refused(rank: int, folder: Path, options: dict) -> dict:
+    with pytest.raises(UserError) as error:
+        trained(folder / str(rank), {}, model=wrapped(**options), train_cfg=dict(max_iters=2))
+    return dict(said=str(error.value))
+
+
+@pytest.mark.parametrize("options", [dict(find_unused_parameters=False), dict(gradient_as_bucket_view=True)])
+def test_a_wrapper_that_would_go_wrong_is_refused(options: dict, tmp_path: Path) -> None:
+    for found in in_two_processes(refused, tmp_path, tmp_path, dict(find_unused_parameters=True) | options):
+        assert next(iter(options)) in found["said"]
+
+
+def goes_back(rank: int, folder: Path) -> dict:
+    spoil(pytest.MonkeyPatch(), range(5, 8) if rank else [])
+    train_cfg = dict(max_iters=12, guard=dict(max_skipped=3))
+    hooks = dict(interval=2, max_keep_ckpts=3)
+    model = wrapped(find_unused_parameters=True)
+    run = trained(folder, dict(schedule="joint"), hooks, model=model, train_cfg=train_cfg)
+    return dict(state=model.module.state_dict(), loop=run.train_loop.state_dict())
+
+
+def test_processes_go_back_together_for_the_fault_of_one(tmp_path: Path) -> None:
+    first, second = in_two_processes(goes_back, tmp_path, tmp_path / "run")
+    assert_same(second["state"], first["state"])
+    assert first["loop"] == second["loop"]
+    assert first["loop"]["guard"]["rollbacks"] == 1 and first["loop"]["loader"]["step"] == 16
+    assert all(value.isfinite().all() for value in first["state"].values())
 
 
 # Whole runs by the tool
@@ -446,6 +492,7 @@ def test_a_signal_to_all_processes_of_a_run_ends_it_with_a_checkpoint(
 DIES = """
 import os
 from mmengine.hooks import Hook
+from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import HOOKS
 
 @HOOKS.register_module()

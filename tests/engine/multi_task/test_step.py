@@ -1,7 +1,8 @@
 """The step of several tasks against the model's own step, naive gradients, and runs without the faulty part."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from small import CLASSES, batch, in_two_processes, part, plain_model, sgd, shar
 from torch import Tensor, nn
 
 from interngv.engine import AmpOptimWrapper
+from interngv.engine.multi_task import SourceBatch
 from interngv.engine.multi_task.faults import Guard
 from interngv.engine.multi_task.step import StepReport, TaskStep
 from interngv.errors import UserError
@@ -106,9 +108,12 @@ def test_one_task_of_several_is_the_shared_models_own_step_to_the_bit() -> None:
 # Several parts
 
 
-def test_several_parts_make_one_step_with_the_sum_of_their_gradients() -> None:
+@pytest.mark.parametrize("accumulative_counts", [1, 3])
+def test_several_parts_make_one_step_with_the_sum_of_their_gradients(accumulative_counts: int) -> None:
     ours, theirs = (shared_model(loss_weights=dict(parity=0.25)) for _ in range(2))
-    our_wrapper, their_wrapper = sgd(ours), sgd(theirs)
+    our_wrapper, their_wrapper = (sgd(model, accumulative_counts=accumulative_counts) for model in (ours, theirs))
+    for model, wrapper in ((ours, our_wrapper), (theirs, their_wrapper)):
+        wrapper.initialize_count_status(model, 0, 5)  # the last accumulation has fewer steps than the others
     task_step = TaskStep()
     for step in range(5):
         report = task_step.step(ours, both(step), our_wrapper)
@@ -156,12 +161,23 @@ def test_a_clip_without_a_norm_is_refused(clip: dict) -> None:
 # Faults
 
 
-def kill_gradient(model: Any) -> Callable[[], None]:
-    """From now on the gradient of the digits' last layer is infinite, though the loss is not."""
-    return model.tasks["digit"].head[1].bias.register_hook(lambda grad: grad * float("inf")).remove
+@contextmanager
+def faulty(fault: str, model: Any, digits: SourceBatch) -> Iterator[None]:
+    """The digits' batch has a pixel, their last layer an infinite gradient, or their loss an infinite term."""
+    host = model.tasks["digit"]
+    with pytest.MonkeyPatch.context() as patch:
+        if fault == "picture":
+            spoilt(digits)
+        elif fault == "loss":
+            patch.setattr(
+                host, "parse_losses", lambda losses: (type(host).parse_losses(host, losses)[0] + torch.inf, {})
+            )
+        hook = host.head[1].bias.register_hook(lambda grad: grad * torch.inf if fault == "gradient" else grad)
+        yield
+        hook.remove()
 
 
-@pytest.mark.parametrize("fault", ["picture", "gradient"])
+@pytest.mark.parametrize("fault", ["picture", "gradient", "loss"])
 @pytest.mark.parametrize("accumulative_counts", [1, 2])
 def test_a_faulty_part_is_as_if_it_were_not_there(fault: str, accumulative_counts: int) -> None:
     ours, theirs = shared_model(), shared_model()
@@ -170,12 +186,8 @@ def test_a_faulty_part_is_as_if_it_were_not_there(fault: str, accumulative_count
     for step in range(8):
         parts = both(step)
         theirs_step.step(theirs, {"parity": parts["parity"]} if step in (3, 4) else both(step), wrappers[1])
-        undo = kill_gradient(ours) if fault == "gradient" and step in (3, 4) else None
-        if fault == "picture" and step in (3, 4):
-            spoilt(parts["digit"])
-        report = ours_step.step(ours, parts, wrappers[0])
-        if undo:
-            undo()
+        with faulty(fault, ours, parts["digit"]) if step in (3, 4) else nullcontext():
+            report = ours_step.step(ours, parts, wrappers[0])
         skipped = {task: one.skipped for task, one in report.sources.items()}
         assert skipped == dict(digit="non-finite" if step in (3, 4) else None, parity=None)
         assert_same(state(ours, wrappers[0]), state(theirs, wrappers[1]))
