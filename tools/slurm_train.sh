@@ -25,17 +25,22 @@ if [ "${1:-}" != --in-job ]; then
 fi
 
 # Inside of the job: SLURM runs a copy of this file, so the folder of the tools was handed over.
-tools=$2
-shift 2
-stopped=no interrupted=yes
-srun --kill-on-bad-exit=1 "${PYTHON:-python}" -u "$tools/train.py" "$@" --launcher slurm --resume &
-run=$!
-trap 'stopped=yes interrupted=yes; kill -USR1 "$run"' USR1 TERM
+tools=$2 config=$3
+shift 3
+marks=$(mktemp -d)
+export INTERNGV_STOPPED=$marks/stopped # the run makes this file where a signal, from anybody, has stopped it
+srun --kill-on-bad-exit=1 "${PYTHON:-python}" -u "$tools/train.py" "$config" --launcher slurm --resume "$@" &
+run=$! cancelled=no interrupted=yes
+trap 'interrupted=yes; kill -USR1 "$run" 2>/dev/null || true' USR1
+trap 'interrupted=yes cancelled=yes' TERM # goes to the whole job: it is to end, or SLURM puts it back by itself
 while [ "$interrupted" = yes ]; do # a signal ends the wait, not the run
     interrupted=no status=0
     wait "$run" || status=$?
 done
-if [ "$stopped" = yes ] && [ "$status" = 0 ]; then
+stopped=no
+[ ! -e "$INTERNGV_STOPPED" ] || stopped=yes
+rm -r "$marks"
+if [ "$stopped" = yes ] && [ "$cancelled" = no ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$status"

@@ -8,48 +8,11 @@ Run: python tools/train.py configs/engine/mn-mini_multi-task_2x64-600i_fashion-m
 Next: none
 """
 
-_base_ = ["../_base_/default_runtime.py"]
-
-classifier = dict(
-    type="mmpretrain.ImageClassifier",
-    data_preprocessor=dict(num_classes=10, mean=[72.94] * 3, std=[90.02] * 3),
-    neck=dict(type="GlobalAveragePooling"),
-    head=dict(type="LinearClsHead", num_classes=10, in_channels=1280, loss=dict(type="CrossEntropyLoss")),
-)
-model = dict(
-    type="interngv.MultiTaskModel",
-    trunk=dict(type="interngv.MetaNet", arch="mn-mini"),
-    tasks=dict(clothes=classifier, digits=classifier),
-)
-
-crop = [dict(type="Resize", scale=32), dict(type="RandomCrop", crop_size=32, padding=3), dict(type="PackInputs")]
-plain = [dict(type="Resize", scale=32), dict(type="PackInputs")]
-clothes = dict(type="mmpretrain.FashionMNIST", data_root="data/fashion-mnist", download=False)
-digits = dict(type="mmpretrain.CustomDataset", data_root="data/mnist-5k", data_prefix="images")
-read = dict(type="LoadImageFromFile")
-train_dataloader = dict(
-    type="interngv.MetaDataLoader",
-    schedule="joint",
-    num_workers=1,
-    sources=dict(
-        clothes=dict(batch_size=64, dataset=dict(**clothes, split="train", pipeline=crop)),
-        digits=dict(batch_size=64, dataset=dict(**digits, ann_file="meta/train.txt", pipeline=[read, *crop])),
-    ),
-)
-validation = dict(
-    batch_size=256,
-    num_workers=1,
-    collate_fn=dict(type="default_collate"),
-    sampler=dict(type="DefaultSampler", shuffle=False),
-)
-val_dataloader = dict(
-    clothes=dict(**validation, dataset=dict(**clothes, split="test", test_mode=True, pipeline=plain)),
-    digits=dict(**validation, dataset=dict(**digits, ann_file="meta/test.txt", pipeline=[read, *plain])),
-)
-test_dataloader = val_dataloader
-accuracy = dict(type="mmpretrain.Accuracy", topk=1)
-val_evaluator = dict(clothes=accuracy, digits=accuracy)
-test_evaluator = val_evaluator
+_base_ = [
+    "../_base_/models/mn-mini_two-classifiers.py",
+    "../_base_/datasets/fashion-mnist_mnist-5k_32px.py",
+    "../_base_/default_runtime.py",
+]
 
 optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05),

@@ -101,6 +101,8 @@ def _open_group(device: str, dist_cfg: Mapping) -> None:
         meeting = dist.rendezvous("env://", timeout=timedelta(seconds=seconds or _MEETING_SECONDS))
         store, rank, size = next(meeting)
         store.set_timeout(limit)
+        # torchrun's store outlives its processes: those that it starts again must not find the old ones' addresses.
+        store = dist.PrefixStore(f"start_{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
         dist.init_process_group(backend, timeout=limit, world_size=size, rank=rank, store=store)
     except (dist.DistError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]

@@ -54,8 +54,8 @@ def train(
 ) -> bool:
     """Train a config, or print what it would do.
 
-    A run that torchrun has started again goes on from the work dir's last checkpoint. Asked to stop by a signal
-    (SIGTERM, SIGUSR1, SIGINT), a run finishes its step, saves, says so and ends well.
+    A run that torchrun or SLURM has started again goes on from the work dir's last checkpoint. Asked to stop by a
+    signal (SIGTERM, SIGUSR1, SIGINT), a run finishes its step, saves, says so and ends well.
 
     Args:
         config: path or name of a config.
@@ -87,8 +87,8 @@ def train(
         _train_stages(handoff.chain(cfg), launcher)
     _look(cfg, _TRAIN, dry_run)
     model = _model(cfg, world)
-    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
-        resume = resume or "auto"
+    if _was_restarted() and (resume is None or latest_checkpoint(cfg.work_dir)):
+        resume = "auto"
     own_work_dir = work_dir_lock(cfg.work_dir) if rank == 0 else nullcontext()
     if is_of_mmengine(cfg) and not dry_run:
         with own_work_dir, processes(launcher, _dist_cfg(cfg)), safe_loading():
@@ -163,6 +163,8 @@ def _train(cfg: Config, world: int, rank: int, upstream: handoff.Upstream | None
         runner.train()
     except Interrupted as word:
         _print([str(word)], rank)
+        if rank == 0 and (mark := os.environ.get("INTERNGV_STOPPED")):  # of tools/slurm_train.sh
+            Path(mark).touch()
         return False
     return True
 
@@ -216,11 +218,10 @@ def _train_in_mixed_precision(cfg: Config) -> None:
 
 def _save_safely(cfg: Config) -> None:
     """Take :class:`~interngv.engine.checkpoints.CheckpointHook` where a host's config has, or implies, mmengine's."""
-    hooks = cfg.setdefault("default_hooks", {})
-    if "checkpoint" not in hooks:
-        hooks["checkpoint"] = dict(type="interngv.CheckpointHook", interval=1)
-    elif hooks["checkpoint"] and hooks["checkpoint"].get("type") in ("CheckpointHook", "mmengine.CheckpointHook"):
-        hooks["checkpoint"]["type"] = "interngv.CheckpointHook"
+    hooks = cfg.get("default_hooks") or {}
+    hook = hooks.get("checkpoint", dict(type="CheckpointHook", interval=1))
+    if hook and hook.get("type") in ("CheckpointHook", "mmengine.CheckpointHook"):
+        cfg.default_hooks = {**hooks, "checkpoint": {**hook, "type": "interngv.CheckpointHook"}}
 
 
 def _model(cfg: Config, world: int) -> nn.Module:
@@ -258,25 +259,30 @@ def _train_stage(config: str) -> None:
     raise SystemExit(run_tool(run))
 
 
+def _was_restarted() -> bool:
+    """Whether torchrun or SLURM has started this run before."""
+    return any(int(os.environ.get(f"{who}_RESTART_COUNT") or 0) for who in ("TORCHELASTIC", "SLURM"))
+
+
 def _check_resume(cfg: Config, resume: str | None, model: nn.Module) -> tuple[list[str], dict[str, dict]]:
     """Settle what the run goes on from and see that it fits the model.
 
     Returns the lines that say so, and the checkpoint that was read, by its file's name.
     """
-    resuming = resume is not None or bool(cfg.get("resume"))
-    if not resuming:
+    if resume is None and not cfg.get("resume"):
         return [], {}
     lines: list[str] = []
-    file = (None if resume in (None, "auto") else resume) or cfg.get("load_from")
-    file = file or latest_checkpoint(cfg.work_dir, lines.append)
-    cfg.resume, cfg.load_from = file is not None, str(file) if file else None
+    given = {None: cfg.get("load_from"), "auto": None}.get(resume, resume)
+    file = given or latest_checkpoint(cfg.work_dir, lines.append)
+    cfg.resume = file is not None
     if file is None:
         return [*lines, f"nothing to resume: no checkpoint in {cfg.work_dir}; training starts from the beginning"], {}
+    cfg.load_from = str(file)
     checkpoint = read_checkpoint(file)
     require_state(checkpoint, file)
-    randomness = cfg.setdefault("randomness", {})
+    randomness = cfg.get("randomness") or {}
     if randomness.get("seed") is None:  # samplers are built with it before the runner takes it over
-        randomness["seed"] = checkpoint["meta"].get("seed")
+        cfg.randomness = {**randomness, "seed": checkpoint["meta"].get("seed")}
     found = require_whole(model, checkpoint, file)
     return [*lines, f"resuming from {file}: {found}"], {str(file): checkpoint}
 

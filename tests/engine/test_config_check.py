@@ -219,6 +219,28 @@ def test_wrong_kind_of_value_is_refused(folder: Path, key: str, value: object) -
     assert f", got {value!r}" in message
 
 
+MULTI_TASK = shipped_configs_dir() / "engine/mn-mini_multi-task_2x64-600i_fashion-mnist-mnist-5k.py"
+MULTI_TASK_SLIPS = {
+    "train_dataloader.shedule": ("joint", "did you mean 'schedule'"),
+    "train_dataloader.sources.digits.batchsize": (8, "did you mean 'batch_size'"),
+    "train_dataloader.sources.digits.dataset.data_rot": ("x", "did you mean 'data_root'"),
+    "train_dataloader.sources.digits.dataset.pipeline.1.scal": (3, "did you mean 'scale'"),
+    "train_dataloader.sources.digits": (3, "expected a dict"),
+    "val_dataloader.digits.batch_sise": (8, "did you mean 'batch_size'"),
+    "val_evaluator.digits.type": ("mmpretrain.Acuracy", "did you mean 'mmpretrain.Accuracy'"),
+    "model.tasks.clothes.head.type": ("LinearClsHed", "did you mean 'LinearClsHead'"),
+    "train_cfg.max_iter": (3, "did you mean 'max_iters'"),
+}
+
+
+@pytest.mark.parametrize("key", MULTI_TASK_SLIPS)
+def test_slips_in_a_multi_task_config_are_refused(key: str) -> None:
+    pytest.importorskip("mmpretrain")
+    value, hint = MULTI_TASK_SLIPS[key]
+    message = refusal(MULTI_TASK, {key: value})
+    assert f"  {key} (command line)" in message and hint in message
+
+
 def test_wrong_kinds_in_lists_are_refused(folder: Path) -> None:
     message = refusal(folder / "base.py", {"train_dataloader.dataset.pipeline": ["a", "b"], "param_scheduler": [3]})
     assert "train_dataloader.dataset.pipeline.1 (command line): expected a dict with 'type', got 'b'" in message

@@ -1,6 +1,9 @@
 """A run that was killed at a random instant and resumed ends bit for bit as one that was not."""
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from interngv.checkpoint import directory, read_checkpoint
 pytest.importorskip("mmpretrain")
 pytestmark = pytest.mark.slow
 STEPS, TESTS = 24, Path(__file__).parent
+DIST_TRAIN = Path(__file__).resolve().parents[2] / "tools/dist_train.sh"
 
 CONFIG = """
 _base_ = ["interngv::_base_/default_runtime.py"]
@@ -123,6 +127,29 @@ def test_killed_and_resumed_is_undisturbed(
     assert loops[0] == loops[1]
     assert lines_of(tmp_path / "killed_run_steps") == lines_of(tmp_path / "whole_steps")
     assert len(lines_of(tmp_path / "whole_steps")["0.txt"]) == STEPS
+
+
+def test_torchrun_starts_a_run_again_where_it_was(config: Path, tmp_path: Path) -> None:
+    text = config.read_text()
+    environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    ends = []
+    for name, port, restarts in (("whole", "29631", "0"), ("again", "29632", "1")):
+        killer = f"dict(type='Killer', step=10, marker={str(tmp_path / 'killed')!r}, rank=1)"
+        config.write_text(text + (f"\ncustom_hooks.append({killer})\n" if restarts == "1" else ""))
+        options = [f"custom_hooks.1.folder={tmp_path / name}_steps"]
+        done = subprocess.run(
+            [DIST_TRAIN, config, "2", "--work-dir", tmp_path / name, "--cfg-options", *options],
+            env=environment | {"PORT": port, "RESTARTS": restarts},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        ends.append(read_checkpoint(tmp_path / name / f"iter_{STEPS}"))
+    assert (tmp_path / "killed").exists() and "resuming from" in done.stdout
+    for part in ("state_dict", "ema_state_dict", "optimizer"):
+        assert_same(ends[1][part], ends[0][part], part)
+    assert lines_of(tmp_path / "again_steps") == lines_of(tmp_path / "whole_steps")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])

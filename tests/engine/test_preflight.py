@@ -31,7 +31,8 @@ def test_data_that_download_themselves_may_be_missing(kind: str):
 def test_a_dry_run_downloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     cifar = pytest.importorskip("mmpretrain.datasets.cifar")
     monkeypatch.setattr(cifar, "download_and_extract_archive", lambda *_, **__: pytest.fail("downloads"))
-    assert _dataset(config(type="mmpretrain.CIFAR10", data_root=str(tmp_path / "none")), "train_dataloader") is None
+    cfg = config(type="mmpretrain.CIFAR10", data_root=str(tmp_path / "none"))
+    assert _dataset(cfg, cfg.train_dataloader) is None
     assert not (tmp_path / "none").exists()
 
 
