@@ -101,7 +101,7 @@ def assert_close(found: Any, expected: Any, atol: float, where: str = "") -> Non
         for key in expected:
             assert_close(found[key], expected[key], atol, f"{where}/{key}")
     elif isinstance(expected, torch.Tensor):
-        assert found.stride() == expected.stride() and found.dtype == expected.dtype, where
+        assert (found.shape, found.dtype) == (expected.shape, expected.dtype), where
         torch.testing.assert_close(found, expected, atol=atol, rtol=0, msg=f"{where} differs")
     else:
         assert found == expected, where
@@ -254,10 +254,10 @@ def losses(work_dir: Path) -> torch.Tensor:
     return torch.tensor(ranks, dtype=torch.float64).mean(0)
 
 
-def logged(work_dir: Path, *columns: str) -> list[list[float]]:
-    """Values of the log, a list for each name."""
+def logged(work_dir: Path, name: str) -> list[float]:
+    """A column of the log."""
     rows = [json.loads(line) for line in next(work_dir.rglob("scalars.json")).read_text().splitlines()]
-    return [[row[name] for row in rows if name in row] for name in columns]
+    return [row[name] for row in rows if name in row]
 
 
 def state(checkpoint: Path) -> dict:
@@ -279,9 +279,10 @@ def test_sharded_training_is_ddps(train: Train, job: str) -> None:
     assert len(losses(ddp)) == 8
     torch.testing.assert_close(losses(sharded), losses(ddp), atol=1e-5, rtol=0)
     assert_close(state(sharded / "iter_8"), state(ddp / "iter_8"), atol=1e-5)
-    norms = ["one/grad_norm", "two/grad_norm", "conflict/one-two", "one/accuracy/top1"] if job == MULTI_TASK else []
-    for found, expected in zip(*(logged(run, "grad_norm", *norms) for run in (sharded, ddp)), strict=True):
-        assert len(expected) >= 2 and found == pytest.approx(expected, abs=1e-3 if job == HOST else 1e-5)
+    names = ["one/grad_norm", "two/grad_norm", "conflict/one-two", "one/accuracy/top1"]
+    for name in names if job == MULTI_TASK else ["grad_norm"]:
+        found, expected = logged(sharded, name), logged(ddp, name)
+        assert len(expected) >= 2 and found == pytest.approx(expected, abs=1e-5), name
     assert_shares(sharded)
 
 
@@ -313,7 +314,7 @@ def test_mmengines_strategies_run_in_its_own_runner(train: Train) -> None:
     strategy = "strategy = dict(type='DDPStrategy')"
     theirs = train(HOST, strategy)
     torch.testing.assert_close(losses(theirs), losses(train(HOST)), atol=1e-5, rtol=0)
-    longer = "train_cfg = dict(by_epoch=False, max_iters=10)"
+    longer = "train_cfg['max_iters'] = 10"
     assert len(losses(train(HOST, strategy, longer, resume=theirs / "iter_8.pth"))) == 2
 
 
@@ -370,8 +371,8 @@ def test_dist_scripts_start_two_machines_and_test(lenet_config: Path, tmp_path: 
 
     arguments = [lenet_config, tmp_path / "epoch_1", "2", "--work-dir", tmp_path, "--out", tmp_path / "metrics.json"]
     subprocess.run([TOOLS / "dist_test.sh", *arguments], env=environment(PORT=free_port()), check=True, timeout=120)
-    (logged_score,) = logged(tmp_path, "accuracy/top1")
-    assert json.loads((tmp_path / "metrics.json").read_text())["accuracy/top1"] == pytest.approx(logged_score[-1])
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert found["accuracy/top1"] == pytest.approx(logged(tmp_path, "accuracy/top1")[-1])
 
 
 @pytest.fixture

@@ -99,7 +99,8 @@ class MetaTrainLoop(IterBasedTrainLoop):
     def _train(self) -> None:
         batches = iter(self.dataloader)
         while self._iter < self._max_iters and not self.stop_training:
-            self.runner.model.train()
+            if not self.runner.model.training:  # the walk over all modules takes about a millisecond
+                self.runner.model.train()
             with self.dataloader.naming_dead_workers():
                 start = time.perf_counter()
                 batch = next(batches)
