@@ -221,13 +221,13 @@ def test_wrong_kind_of_value_is_refused(folder: Path, key: str, value: object) -
 
 MULTI_TASK = shipped_configs_dir() / "engine/mn-mini_multi-task_2x64-600i_fashion-mnist-mnist-5k.py"
 MULTI_TASK_SLIPS = {
-    "train_dataloader.shedule": ("joint", "did you mean 'schedule'"),
+    "train_dataloader.schedules": ("joint", "did you mean 'schedule'"),
     "train_dataloader.sources.digits.batchsize": (8, "did you mean 'batch_size'"),
     "train_dataloader.sources.digits.dataset.data_rot": ("x", "did you mean 'data_root'"),
     "train_dataloader.sources.digits.dataset.pipeline.1.scal": (3, "did you mean 'scale'"),
     "train_dataloader.sources.digits": (3, "expected a dict"),
     "val_dataloader.digits.batch_sise": (8, "did you mean 'batch_size'"),
-    "val_evaluator.digits.type": ("mmpretrain.Acuracy", "did you mean 'mmpretrain.Accuracy'"),
+    "val_evaluator.digits.type": ("mmpretrain.Accuracyy", "did you mean 'mmpretrain.Accuracy'"),
     "model.tasks.clothes.head.type": ("LinearClsHed", "did you mean 'LinearClsHead'"),
     "train_cfg.max_iter": (3, "did you mean 'max_iters'"),
 }

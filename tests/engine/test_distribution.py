@@ -211,7 +211,7 @@ validation = dict(
 val_dataloader = dict(one=validation, two=validation)
 val_evaluator = dict(one=dict(type="mmpretrain.Accuracy"), two=dict(type="mmpretrain.Accuracy"))
 val_cfg = dict(type="interngv.MetaValLoop")
-optim_wrapper = dict(optimizer=dict(type="SGD", lr=0.05, momentum=0.9))
+optim_wrapper = dict(optimizer=dict(type="SGD", lr=0.01, momentum=0.9))
 train_cfg = dict(
     type="interngv.MetaTrainLoop", max_iters=8, val_interval=4, conflict_every=2, clip=dict(two=dict(max_norm=0.3))
 )
@@ -409,7 +409,7 @@ ENDS = {
     "done": ("exit 0", 0, False),
     "failed": ("exit 3", 3, False),
     "end of time": (f"(sleep 0.3; kill -USR1 $PPID) &\n{WAITS}", 0, True),
-    "pre-empted": ('touch "$INTERNGV_STOPPED"', 0, True),  # SIGTERM to the run only
+    "preempted": ('touch "$INTERNGV_STOPPED"', 0, True),  # SIGTERM to the run only
     "cancelled": ('touch "$INTERNGV_STOPPED"; kill -TERM $PPID; sleep 0.2', 0, False),
 }
 
