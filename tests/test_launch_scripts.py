@@ -50,7 +50,7 @@ def test_slurm_submits_a_job_that_comes_back(script: Script, tmp_path: Path) -> 
     [
         ("exit 0", 0, False),
         ("exit 3", 3, False),
-        ("trap 'exit 0' USR1; kill -USR1 $PPID; while :; do sleep 0.05; done", 0, True),
+        ("trap 'touch $INTERNGV_STOPPED; exit 0' USR1; kill -USR1 $PPID; while :; do sleep 0.05; done", 0, True),
         ("trap 'sleep 0.3; exit 5' USR1; kill -USR1 $PPID; while :; do sleep 0.05; done", 5, False),
     ],
     ids=["ends", "fails", "asked to stop", "fails when asked to stop"],

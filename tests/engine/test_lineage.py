@@ -24,6 +24,8 @@ from interngv.engine.multi_task import MetaDataLoader
 from interngv.errors import UserError
 from interngv.gvd import layouts
 
+pytestmark = pytest.mark.slow
+
 
 def pictures(**kwargs) -> BaseDataset:
     return DATASETS.build(dict(type="mmpretrain.CustomDataset", pipeline=[], **kwargs))

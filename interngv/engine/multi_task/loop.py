@@ -98,6 +98,7 @@ class MetaTrainLoop(IterBasedTrainLoop):
 
     def _train(self) -> None:
         batches = iter(self.dataloader)
+        self.runner.model.train()  # also where it says it is: norm_eval and the like take effect here
         while self._iter < self._max_iters and not self.stop_training:
             if not self.runner.model.training:  # the walk over all modules takes about a millisecond
                 self.runner.model.train()

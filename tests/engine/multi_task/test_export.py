@@ -14,6 +14,8 @@ from mmengine.runner import load_checkpoint
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+pytestmark = pytest.mark.slow
+
 
 def build(tasks: dict[str, Any], trunk: dict[str, Any] = TRUNK) -> Any:
     return MODELS.build(dict(type="interngv.MultiTaskModel", trunk=trunk, tasks=tasks)).eval()

@@ -27,6 +27,7 @@ STEPS = np.arange(10_000)
 FALLING = 0.5 + 6 * np.exp(-STEPS / 1500) + 1.5 * (1 + STEPS) ** -0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NOISES)
 def test_false_alarms_on_ordinary_noise_are_rare_and_a_tenfold_loss_is_found_at_once(name: str) -> None:
     noise, allowed = NOISES[name]
