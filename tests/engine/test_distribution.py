@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -353,12 +352,6 @@ def free_port() -> str:
         return str(found.getsockname()[1])
 
 
-@pytest.mark.parametrize("name", ["dist_train", "dist_test", "slurm_train", "slurm_test"])
-def test_a_script_without_arguments_says_what_it_wants(name: str) -> None:
-    done = subprocess.run([TOOLS / f"{name}.sh", "one"], capture_output=True, text=True)
-    assert done.returncode == 2 and f"tools/{name}.sh" in done.stderr and "set -euo" not in done.stderr
-
-
 @pytest.mark.slow
 def test_dist_scripts_start_two_machines_and_test(lenet_config: Path, tmp_path: Path) -> None:
     port, started = free_port(), []
@@ -375,83 +368,16 @@ def test_dist_scripts_start_two_machines_and_test(lenet_config: Path, tmp_path: 
     assert found["accuracy/top1"] == pytest.approx(logged(tmp_path, "accuracy/top1")[-1])
 
 
-@pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Commands of SLURM that note their arguments; ``sbatch`` runs the job here. Takes what ``srun`` shall do."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setenv("NOTES", str(tmp_path))
-
-    def write(name: str, then: str = "") -> None:
-        text = f'#!/usr/bin/env bash\nprintf "%s\\n" "$@" > "$NOTES/{name}.txt"\n{then}\n'
-        (folder / name).write_text(text)
-        (folder / name).chmod(stat.S_IRWXU)
-
-    # As SLURM does, the script is copied to another folder under another name.
-    write(
-        "sbatch",
-        'while [[ $1 == --* ]]; do shift; done\ncp "$1" "$NOTES/slurm_script"; shift\n'
-        'SLURM_JOB_ID=77 exec bash "$NOTES/slurm_script" "$@"',
-    )
-    write("scontrol")
-    return lambda then: write("srun", then)
-
-
-def submit(*arguments: object, **more: str) -> int:
-    return subprocess.run(
-        [TOOLS / "slurm_train.sh", *map(str, arguments)], env=environment(**more), timeout=120
-    ).returncode
-
-
-WAITS = "trap 'touch \"$INTERNGV_STOPPED\"; exit 0' USR1\nwhile :; do sleep 0.05; done"
-ENDS = {
-    "done": ("exit 0", 0, False),
-    "failed": ("exit 3", 3, False),
-    "end of time": (f"(sleep 0.3; kill -USR1 $PPID) &\n{WAITS}", 0, True),
-    "preempted": ('touch "$INTERNGV_STOPPED"', 0, True),  # SIGTERM to the run only
-    "cancelled": ('touch "$INTERNGV_STOPPED"; kill -TERM $PPID; sleep 0.2', 0, False),
-}
-
-
-@pytest.mark.parametrize("end", ENDS)
-def test_a_slurm_job_goes_back_into_the_queue_where_it_was_stopped(slurm: Callable, tmp_path: Path, end: str) -> None:
-    then, status, is_requeued = ENDS[end]
-    slurm(then)
-    assert submit("gpus", "name", "a config.py", "--work-dir", "b c") == status
-    assert (tmp_path / "scontrol.txt").exists() == is_requeued
-    if is_requeued:
-        assert (tmp_path / "scontrol.txt").read_text().split() == ["requeue", "77"]
-
-
-def test_what_slurm_is_asked_for(slurm: Callable, tmp_path: Path) -> None:
-    slurm("exit 0")
-    assert submit("gpus", "name", "a config.py", "--work-dir", "b c", GPUS="4", SBATCH_ARGS="--time=1 --qos=low") == 0
-    asked = (tmp_path / "sbatch.txt").read_text().splitlines()
-    expected = ["--partition=gpus", "--job-name=name", "--requeue", "--signal=B:USR1@120", "--ntasks=4"]
-    assert set(asked) >= {*expected, "--ntasks-per-node=4", "--gres=gpu:4", "--time=1", "--qos=low"}
-    started = (tmp_path / "srun.txt").read_text().splitlines()
-    tool = [sys.executable, "-u", str(TOOLS / "train.py"), "a config.py", "--launcher", "slurm", "--resume"]
-    assert started == ["--kill-on-bad-exit=1", *tool, "--work-dir", "b c"]
-
-    command = [TOOLS / "slurm_test.sh", "gpus", "name", "a config.py", "w.pth", "--out", "m.json"]
-    assert subprocess.run(command, env=environment(GPUS="16", SRUN_ARGS="--qos=low")).returncode == 0
-    started = (tmp_path / "srun.txt").read_text().splitlines()
-    assert {"--ntasks=16", "--ntasks-per-node=8", "--gres=gpu:8", "--qos=low"} <= set(started)
-    tool = [str(TOOLS / "test.py"), "a config.py", "w.pth", "--out", "m.json", "--launcher", "slurm"]
-    assert started[-len(tool) :] == tool
-
-
 @pytest.mark.slow
-def test_a_job_that_was_stopped_ends_as_one_that_was_not(
-    slurm: Callable, lenet_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The launcher slurm needs GPUs: the stand-in starts the very run without it.
-    slurm('args=("${@:2}")\nargs[4]=--launcher args[5]=none\nexec "${args[@]}"')
-    killer = f"dict(type='Killer', step=6, seconds=0.01, marker={str(tmp_path / 'asked')!r}, number={signal.SIGTERM:d})"
-    config = tmp_path / "config.py"
-    config.write_text(
-        f"_base_ = [{str(lenet_config)!r}]\n"
+def test_a_job_of_slurm_that_was_stopped_goes_on(lenet_config: Path, tmp_path: Path) -> None:
+    # The launcher slurm needs GPUs: the stand-in for srun starts the very run without it.
+    stand_ins = {"srun": 'args=("${@:2}")\nargs[5]=none\nexec "${args[@]}"', "scontrol": 'echo "$@" > "$NOTE"'}
+    for name, does in stand_ins.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    killer = f"dict(type='Killer', step=6, seconds=0.01, marker='{tmp_path}/asked', number={signal.SIGTERM:d})"
+    (tmp_path / "config.py").write_text(
+        f"_base_ = ['{lenet_config}']\n"
         "custom_imports = dict(_delete_=True, imports=['interngv', 'faulty_run'])\n"
         "train_cfg = dict(_delete_=True, by_epoch=False, max_iters=12)\n"
         "train_dataloader = dict(num_workers=0)\n"
@@ -459,12 +385,14 @@ def test_a_job_that_was_stopped_ends_as_one_that_was_not(
         "default_hooks = dict(checkpoint=dict(by_epoch=False, interval=12))\n"
         f"custom_hooks = [{killer}]\n"
     )
-    assert submit("gpus", "name", config, "--work-dir", tmp_path / "run") == 0
-    assert (tmp_path / "scontrol.txt").exists() and not (tmp_path / "run/iter_12").exists()
-    (tmp_path / "scontrol.txt").unlink()
-    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert submit("gpus", "name", config, "--work-dir", tmp_path / "run") == 0
-    assert not (tmp_path / "scontrol.txt").exists()
+    job = [TOOLS / "slurm_train.sh", "--in-job", TOOLS, tmp_path / "config.py", "--work-dir", tmp_path / "run"]
+    ends = []
+    for restarts in "01":
+        note = tmp_path / f"requeued_{restarts}"
+        told = environment(SLURM_JOB_ID="77", SLURM_RESTART_COUNT=restarts, NOTE=str(note))
+        subprocess.run(job, env=told | {"PATH": f"{tmp_path}:{told['PATH']}"}, check=True, timeout=120)
+        ends.append((note.exists() and note.read_text(), (tmp_path / "run/iter_12").exists()))
+    assert ends == [("requeue 77\n", False), (False, True)]
     assert directory.verify(tmp_path / "run/iter_12")["iter"] == 12
     texts = [file.read_text() for file in sorted((tmp_path / "run").rglob("*.log"))]
     assert len(texts) == 2 and "resumed epoch: 0, iter: " in texts[1]
