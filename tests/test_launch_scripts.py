@@ -14,7 +14,7 @@ Script = Callable[..., subprocess.CompletedProcess]
 
 @pytest.fixture
 def script(tmp_path: Path) -> Script:
-    """Runs a script with stand-ins for SLURM's commands, which append name and arguments to ``calls``, a word a line."""
+    """Runs a script with stand-ins for SLURM's commands, which append name and arguments, a line each, to ``calls``."""
     stand_ins = tmp_path / "bin"
     stand_ins.mkdir()
     for name, more in {"sbatch": "", "scontrol": "", "srun": '\nexec bash "$SRUN_DOES"'}.items():

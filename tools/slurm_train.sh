@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train under SLURM, a process a GPU, and go on after a pre-emption or the end of the job's time:
+# Train under SLURM, a process a GPU, and go on after a preemption or the end of the job's time:
 #
 #   GPUS=16 GPUS_PER_NODE=8 tools/slurm_train.sh PARTITION JOB_NAME CONFIG [arguments of tools/train.py]
 #

@@ -66,6 +66,8 @@ def processes(launcher: str, dist_cfg: Mapping) -> Iterator[None]:
         _open_group(device, dist_cfg)
     elif launcher in ("slurm", "mpi") and device == "cpu":
         raise UserError(f"--launcher {launcher} needs a GPU; on CPUs start with torchrun and --launcher pytorch")
+    elif launcher == "mpi":  # mmengine sets it for SLURM only, and its DDP asks for it
+        os.environ["LOCAL_RANK"] = os.environ["OMPI_COMM_WORLD_LOCAL_RANK"]
     try:
         yield
     finally:
