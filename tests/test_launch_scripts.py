@@ -67,7 +67,7 @@ ENDS = {
     "fails": ("exit 3", 3, False),
     "asked to stop": (f"trap '{STOPPED}; exit 0' USR1; kill -USR1 $PPID; {WAITS}", 0, True),
     "fails when asked to stop": (f"trap 'sleep 0.3; exit 5' USR1; kill -USR1 $PPID; {WAITS}", 5, False),
-    "pre-empted: the run alone is signalled": (STOPPED, 0, True),
+    "preempted: the run alone is signalled": (STOPPED, 0, True),
     "cancelled: all are signalled": (f"{STOPPED}; kill -TERM $PPID; sleep 0.3", 0, False),
 }
 
