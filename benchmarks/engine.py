@@ -206,9 +206,7 @@ def save_stall(rounds: int) -> dict[str, float]:
 def resume_times(rounds: int) -> dict[int, float]:
     """Seconds from ``resume`` to the end of the first step, by the step that is resumed."""
     with tempfile.TemporaryDirectory() as folder:
-        every = dict(checkpoint=dict(type="interngv.CheckpointHook", by_epoch=False, interval=10))
         runner = ours(folder, several(), steps=10)
-        runner.register_default_hooks(every)
         runner.train()
         runner.save_checkpoint(folder, "iter_10", by_epoch=False, meta=dict(iter=10))
         state = read_checkpoint(Path(folder, "iter_10"))

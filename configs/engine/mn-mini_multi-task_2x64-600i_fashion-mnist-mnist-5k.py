@@ -11,13 +11,10 @@ Next: none
 _base_ = [
     "../_base_/models/mn-mini_two-classifiers.py",
     "../_base_/datasets/fashion-mnist_mnist-5k_32px.py",
+    "../_base_/schedules/adamw.py",
     "../_base_/default_runtime.py",
 ]
 
-optim_wrapper = dict(
-    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
-)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, end=60, by_epoch=False),
     dict(type="CosineAnnealingLR", begin=60, end=600, T_max=540, by_epoch=False),

@@ -133,6 +133,11 @@ def read_meta(path: str | Path) -> dict[str, Any]:
     return meta
 
 
+def weights_sha256(path: str | Path) -> str:
+    """The sha256 of a checkpoint's weights, as its ``meta.json`` names it; raises as :func:`read_meta`."""
+    return read_meta(path)[_OWN]["files"][WEIGHTS]["sha256"]
+
+
 def verify(path: str | Path, from_disk: bool = False) -> dict[str, Any]:
     """Compare every file of a checkpoint with its size and sha256 and return ``meta.json``, see :func:`read_meta`.
 

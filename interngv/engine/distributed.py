@@ -5,11 +5,14 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.model import is_model_wrapper
+from torch import nn
 
 from interngv.errors import UserError
 
@@ -75,6 +78,11 @@ def processes(launcher: str, dist_cfg: Mapping) -> Iterator[None]:
             # DDP holds the group. Threads of gloo that outlive it abort the process where they still work at its end.
             gc.collect()
             dist.destroy_process_group()
+
+
+def unwrapped(model: Any) -> nn.Module:
+    """The model inside of a wrapper for several processes (DDP); the model itself where it is in none."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def fit_to_cpu(cfg: Config) -> None:

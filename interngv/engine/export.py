@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from interngv.checkpoint import read_checkpoint
+from interngv.checkpoint.files import replaced
 from interngv.engine.checkpoints.convert import write_pickle
 from interngv.engine.checkpoints.loading import require_whole
 from interngv.engine.config import check_config, load_config
@@ -32,7 +33,7 @@ def export_task(config: str, checkpoint: str | Path, task: str, out: str | Path)
         The paths of the config and of the weights.
 
     Raises:
-        UserError: the config has no such task, the checkpoint is of another model, or a file cannot be written.
+        UserError: the config has no such task, the checkpoint is of another model, or a file is there already.
     """
     cfg = load_config(config)
     check_config(cfg)
@@ -51,8 +52,11 @@ def export_task(config: str, checkpoint: str | Path, task: str, out: str | Path)
     plain |= {key: cfg[key] for key in _SECTIONS if cfg.get(key) is not None} | _test_sections(cfg, task)
     out = Path(out).expanduser()
     files = Path(f"{out}.py"), Path(f"{out}.pth")
+    if there := [str(file) for file in files if file.exists()]:
+        raise UserError(f"{' and '.join(there)} is there already; remove it or give another name")
     out.parent.mkdir(parents=True, exist_ok=True)
-    files[0].write_text(Config(plain).pretty_text)
+    with replaced(files[0]) as file:
+        file.write(Config(plain).pretty_text.encode())
     write_pickle(files[1], {"state_dict": model.host_state_dict(task), "meta": {}})
     return files
 

@@ -18,13 +18,13 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from interngv.checkpoint import directory, read_checkpoint, state_dict_of
 from interngv.engine import model_zoo
 from interngv.engine.checkpoints.latest import latest_checkpoint
 from interngv.engine.config import load_config, resolve_config, shipped_configs_dir
+from interngv.engine.distributed import unwrapped
 from interngv.errors import ConfigError, UserError, did_you_mean
 from interngv.gva import MetaNet, weights
 from interngv.load_report import LoadReport, StateDict, WeightsError, compare
@@ -107,7 +107,7 @@ def load(model: nn.Module, upstream: Upstream) -> LoadReport:
     """
     values, report = _fit(model, upstream)
     vars(upstream).pop("state", None)  # a second copy of all weights, else kept as long as the run
-    _bare(model).load_state_dict(values, strict=False)
+    unwrapped(model).load_state_dict(values, strict=False)
     print_log(f"upstream {upstream.path} ({upstream.how}): {report}", logger="current")
     return report
 
@@ -225,13 +225,9 @@ def _is_done(cfg: Config) -> bool:
 # From the checkpoint into the model
 
 
-def _bare(model: nn.Module) -> nn.Module:
-    return model.get_submodule("module") if is_model_wrapper(model) else model
-
-
 def _fit(model: nn.Module, upstream: Upstream) -> tuple[dict[str, Tensor], LoadReport]:
     """The model's new values by name, and the report; the dropped go by the names that they would have here."""
-    model = _bare(model)
+    model = unwrapped(model)
     wanted: dict[str, Tensor] = {}
     given: dict[str, Tensor] = {}
     pairs: dict[str, str] = {}

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
 from interngv.checkpoint import read_checkpoint
+from interngv.checkpoint.files import replaced
 from interngv.engine import handoff, preflight
 from interngv.engine.checkpoints.latest import latest_checkpoint
 from interngv.engine.checkpoints.loading import require_some, require_state, require_whole, safe_loading
@@ -25,7 +25,7 @@ from interngv.engine.checkpoints.runner import KeepsCheckpoints
 from interngv.engine.checkpoints.signals import Interrupted, interruption
 from interngv.engine.command import run_tool
 from interngv.engine.config import check_config, load_config
-from interngv.engine.distributed import fit_to_cpu, place, processes
+from interngv.engine.distributed import fit_to_cpu, place, processes, unwrapped
 from interngv.engine.dry_run import Shape, meta_model, report
 from interngv.engine.lineage import LineageHook, origin
 from interngv.engine.low_precision import operators_in_float32, predictions_in_float32
@@ -80,7 +80,7 @@ def train(
     cfg = _config(config, options, work_dir, launcher)
     _require(cfg, ("train_dataloader", "train_cfg", "optim_wrapper"), config, "trains")
     if seed is not None:
-        cfg.setdefault("randomness", {})["seed"] = seed
+        cfg.randomness = {**(cfg.get("randomness") or {}), "seed": seed}
     if amp:
         _train_in_mixed_precision(cfg)
     if with_upstream and not dry_run:
@@ -308,8 +308,7 @@ class _TakesUpstream:
         if self.upstream and not self._resume:  # type: ignore[attr-defined]
             handoff.load(self.model, self.upstream)  # type: ignore[attr-defined]
             # EMAHook takes the weights for its copy from here.
-            model = self.model  # type: ignore[attr-defined]
-            state = (model.module if is_model_wrapper(model) else model).state_dict()
+            state = unwrapped(self.model).state_dict()  # type: ignore[attr-defined]
             self.call_hook("after_load_checkpoint", checkpoint={"state_dict": state})  # type: ignore[attr-defined]
 
 
@@ -350,9 +349,8 @@ def _check_out(out: str) -> None:
 
 def _write_json(path: Path, metrics: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(metrics, indent=2) + "\n")
-    os.replace(part, path)
+    with replaced(path) as file:
+        file.write(f"{json.dumps(metrics, indent=2)}\n".encode())
 
 
 def _plain(value: Any) -> Any:

@@ -105,9 +105,9 @@ def origin(path: str | Path, licence: str | None = None) -> dict[str, Any]:
     Raises:
         UserError: see :func:`read`.
     """
-    weights = Path(path).expanduser()
-    weights = weights / directory.WEIGHTS if weights.is_dir() else weights
-    entry: dict[str, Any] = {"sha256": file_sha256(weights) if weights.is_file() else None, "path": _short(path)}
+    there = Path(path).expanduser()
+    sha256 = file_sha256(there) if there.is_file() else directory.weights_sha256(there) if there.is_dir() else None
+    entry: dict[str, Any] = {"sha256": sha256, "path": _short(path)}
     return entry | ({"licence": licence} if licence else {}) | {"lineage": read(path)}
 
 

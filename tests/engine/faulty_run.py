@@ -1,4 +1,4 @@
-"""Hooks for tests: what every step trained on, and a run that is killed while it works."""
+"""A hook for tests: a run that is killed while it works."""
 
 import os
 import random
@@ -8,21 +8,6 @@ from pathlib import Path
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-
-
-@HOOKS.register_module()
-class StepRecorder(Hook):
-    """Appends every step's samples and loss, in full precision, to ``FOLDER/RANK.txt``."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = Path(folder)
-
-    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Write one line."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        samples = {name: part.ids for name, part in data_batch.parts.items()}
-        with (self.folder / f"{runner.rank}.txt").open("a") as file:
-            file.write(f"{batch_idx} {samples} {outputs['loss'].double().item()!r}\n")
 
 
 @HOOKS.register_module()

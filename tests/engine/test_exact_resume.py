@@ -19,7 +19,7 @@ DIST_TRAIN = Path(__file__).resolve().parents[2] / "tools/dist_train.sh"
 
 CONFIG = """
 _base_ = ["interngv::_base_/default_runtime.py"]
-custom_imports = dict(imports=["interngv", "faulty_run"])
+custom_imports = dict(imports=["interngv", "faulty_run", "loss_recorder"])
 host = dict(
     type="mmpretrain.ImageClassifier",
     data_preprocessor=dict(mean=[120.0] * 3, std=[64.0] * 3),

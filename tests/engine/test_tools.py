@@ -220,6 +220,15 @@ def test_a_bug_keeps_its_traceback(lenet_config: Path, monkeypatch: pytest.Monke
         run("train", lenet_config)
 
 
+def test_a_seed_counts_where_the_config_has_none(run: Run, lenet_config: Path):
+    lines = run("train", lenet_config, "--dry-run", "--seed", 7, "--cfg-options", "randomness=None")[1].splitlines()
+    assert "randomness = dict(seed=7)" in lines
+    alone = [line for line in lenet_config.read_text().splitlines() if not line.startswith(("_base_", "default_hooks"))]
+    Path("no_runtime.py").write_text("\n".join([*alone, "default_scope = 'mmpretrain'"]))
+    lines = run("train", "no_runtime.py", "--dry-run", "--seed", 7)[1].splitlines()
+    assert "randomness = dict(seed=7)" in lines
+
+
 def test_nothing_to_resume_is_said(run: Run, lenet_config: Path):
     status, out, _ = run("train", lenet_config, "--dry-run", "--resume")
     assert status == 0 and "nothing to resume" in out

@@ -3,15 +3,30 @@
 import json
 import runpy
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.registry import DefaultScope
 
 sys.path.insert(0, str(Path(__file__).parent))
 import pasted_digits
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 Classes = dict[str, tuple[str, ...]]  # of each set, where they differ from the config's
+
+
+@pytest.fixture(autouse=True)
+def host_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The forks' distribution names for mmengine, as host_tool.py gives them; scope and threads as before after it."""
+    monkeypatch.setitem(MODULE2PACKAGE, "mmseg", "mmseg")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    DefaultScope._instance_dict.clear()
 
 
 def _cells(source: Path, target: Path) -> None:

@@ -5,7 +5,7 @@ import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner, find_latest_checkpoint, set_random_seed
 from PIL import Image
 from torch import nn
@@ -74,17 +73,6 @@ PROJECTS_BY_NAME = {
     ),
 }
 each_project = pytest.mark.parametrize("name", PROJECTS_BY_NAME)
-
-
-@pytest.fixture(autouse=True)
-def host_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The forks' distribution names for mmengine, as host_tool.py gives them; scope and threads as before after it."""
-    monkeypatch.setitem(MODULE2PACKAGE, "mmseg", "mmseg")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    DefaultScope._instance_dict.clear()
 
 
 def load(name: str, work_dir: Path, classes: dict[str, tuple[str, ...]]) -> Config:

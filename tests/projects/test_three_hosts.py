@@ -1,14 +1,10 @@
 """A classifier, a detector and a segmenter of three hosts on one trunk, in one run; each exported to its host again."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from mmengine.config import Config
-from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from interngv.engine import launch
@@ -26,16 +22,6 @@ RISES = {"pictures": 6.0, "boxes": 0.1, "people": 8.0}  # chance is 10 % of the 
 LEVELS = {"pictures": (4,), "boxes": (0, 1, 2, 3), "people": (0, 1, 2, 3)}
 WEIGHTS = {"pictures": 2.0, "boxes": 2.0, "people": 1.0}
 STEPS = 240
-
-
-@pytest.fixture(autouse=True)
-def host_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(MODULE2PACKAGE, "mmseg", "mmseg")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    DefaultScope._instance_dict.clear()
 
 
 def prefixed(scope: str, config: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """AdamW over 3 epochs: half an epoch of linear warm-up, then a cosine to zero; no decay on norms, biases and scales."""
 
-optim_wrapper = dict(
-    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
-)
+_base_ = ["adamw.py"]
+
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, end=0.5, convert_to_iter_based=True),
     dict(type="CosineAnnealingLR", begin=0.5, end=3, T_max=2.5, convert_to_iter_based=True),

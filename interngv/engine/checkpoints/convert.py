@@ -50,8 +50,7 @@ def convert(source: str | Path, target: str | Path, state: bool = False) -> str:
 def publish(path: str | Path, keys: Iterable[str]) -> Path:
     """Write the named entries of a checkpoint's folder to a ``.pth`` file beside it, named by the weights' sha256."""
     checkpoint = read_checkpoint(path)
-    sha256 = directory.read_meta(path)["checkpoint"]["files"][directory.WEIGHTS]["sha256"]
-    target = Path(f"{path}-{sha256[:8]}.pth")
+    target = Path(f"{path}-{directory.weights_sha256(path)[:8]}.pth")
     write_pickle(target, {key: checkpoint[key] for key in keys if key in checkpoint})
     return target
 

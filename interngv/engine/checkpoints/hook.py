@@ -16,9 +16,9 @@ from interngv.checkpoint import directory
 from interngv.checkpoint.files import replaced
 from interngv.engine.checkpoints.convert import publish
 from interngv.engine.checkpoints.latest import POINTER
-from interngv.engine.checkpoints.random_state import random_state, set_random_state
 from interngv.engine.checkpoints.runner import KeepsCheckpoints
 from interngv.engine.checkpoints.signals import Interrupted, interruption
+from interngv.engine.random_state import random_state, set_random_state
 from interngv.errors import UserError, did_you_mean
 from interngv.registry import HOOKS
 

@@ -14,13 +14,14 @@ import torch
 from mmengine import dist
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
+from mmengine.runner import set_random_seed
 
 from interngv.checkpoint import directory
 from interngv.checkpoint.codec import NotStorable, as_bytes, decode, encode
 from interngv.engine.checkpoints.latest import latest_checkpoint
 from interngv.engine.checkpoints.loading import require_state, safe_loading
-from interngv.engine.checkpoints.random_state import random_state, seed_generators, set_random_state
+from interngv.engine.distributed import unwrapped
+from interngv.engine.random_state import random_state, set_random_state
 from interngv.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class KeepsCheckpoints(Runner):
         path = _local(out_dir, file_client_args or backend_args) / str(filename).removesuffix(".pth")
         is_resumable = save_optimizer or save_param_scheduler
         # By all processes: they put a sharded model's tensors together.
-        checkpoint: dict[str, Any] = {"state_dict": _inner(self.model).state_dict()}
+        checkpoint: dict[str, Any] = {"state_dict": unwrapped(self.model).state_dict()}
         if save_optimizer:
             checkpoint["optimizer"] = self.optim_wrapper.state_dict()
         if is_resumable:
@@ -158,7 +159,7 @@ class KeepsCheckpoints(Runner):
 
     def _states_of_ranks(self) -> list[Any]:
         """On the first process what each process alone has, in their order."""
-        own = {"random": random_state(), "buffers": _own_buffers(_inner(self.model))}
+        own = {"random": random_state(), "buffers": _own_buffers(unwrapped(self.model))}
         if hasattr(self.train_loop, "state_dict"):
             own["loop"] = self.train_loop.state_dict()
         texts = gather_bytes(json.dumps(encode(own, "rank")).encode())
@@ -172,13 +173,13 @@ class KeepsCheckpoints(Runner):
         own = ranks[rank if world == len(ranks) else 0]
         if "loop" in own and hasattr(self.train_loop, "load_state_dict"):
             self.train_loop.load_state_dict(own["loop"])
-        buffers = dict(_inner(self.model).named_buffers())
+        buffers = dict(unwrapped(self.model).named_buffers())
         for name in buffers.keys() & own["buffers"].keys():
             buffers[name].copy_(own["buffers"][name])
         if rank < len(ranks):
             set_random_state(ranks[rank]["random"])
         else:
-            seed_generators(self.seed or 0, rank)
+            set_random_seed(self.seed or 0, diff_rank_seed=True)
 
     def _take_seed(self, seed: int | None) -> None:
         current = self._randomness_cfg.get("seed")
@@ -240,10 +241,6 @@ def _local(out_dir: str | Path, storage: Mapping | None) -> Path:
     if "://" in str(out_dir) or (storage or {}).get("backend", "local") not in ("local", "disk"):
         raise UserError(f"checkpoints are written to a folder of this machine or a mounted one, not to {out_dir}")
     return Path(out_dir)
-
-
-def _inner(model: Any) -> torch.nn.Module:
-    return model.module if is_model_wrapper(model) else model
 
 
 def _metainfo(loop: Any) -> Mapping | None:

@@ -5,9 +5,9 @@ from logging import WARNING
 from typing import Any
 
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from torch import nn
 
+from interngv.engine.distributed import unwrapped
 from interngv.engine.multi_task.loader import MetaDataLoader
 from interngv.engine.multi_task.logs import CONFLICT
 from interngv.errors import UserError, did_you_mean
@@ -19,7 +19,7 @@ def check_tasks(model: nn.Module, loader: MetaDataLoader, clip: Mapping[str, Any
     Raises:
         UserError: names what does not go together.
     """
-    inner = model.module if is_model_wrapper(model) else model
+    inner = unwrapped(model)
     fed = set(loader.tasks.values())
     hosts: Any = getattr(inner, "tasks", None)
     if hosts is None and len(fed) > 1:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.evaluator import Evaluator
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 from mmengine.runner.amp import autocast
 from torch.utils.data import ConcatDataset, DataLoader
 
 from interngv.engine.config.types import scope_of
+from interngv.engine.distributed import unwrapped
 from interngv.errors import UserError, did_you_mean
 from interngv.registry import LOOPS
 
@@ -64,7 +64,7 @@ class _MetaLoop(BaseLoop):
         self._sets = {name: _build(runner, name, dataloader[name], evaluator[name]) for name in dataloader}
         super().__init__(runner, Loaders([one.loader for one in self._sets.values()]))
         self._score, self._fp16 = dict(score or {}), fp16
-        hosts: Any = getattr(_inner(runner.model), "tasks", None)
+        hosts: Any = getattr(unwrapped(runner.model), "tasks", None)
         for name, one in self._sets.items():
             if hosts is not None and one.task not in hosts:
                 raise UserError(
@@ -103,7 +103,7 @@ class _MetaLoop(BaseLoop):
     def _measure(self, index: int, one: DataSet, batch: Any) -> None:
         runner, model = self.runner, self.runner.model
         runner.call_hook(f"before_{self.mode}_iter", batch_idx=index, data_batch=batch)
-        given = {one.task: batch} if hasattr(_inner(model), "tasks") else batch
+        given = {one.task: batch} if hasattr(unwrapped(model), "tasks") else batch
         with autocast(enabled=self._fp16):
             outputs = getattr(model, f"{self.mode}_step")(given)
         one.evaluator.process(data_samples=outputs, data_batch=batch)
@@ -212,7 +212,3 @@ def _naming_dead_workers(where: str) -> Iterator[None]:
         if not re.match(r"DataLoader worker .*(killed|exited)", str(error), re.DOTALL):
             raise
         raise UserError(f"{where}: {str(error).splitlines()[0]}") from error
-
-
-def _inner(model: Any) -> Any:
-    return model.module if is_model_wrapper(model) else model

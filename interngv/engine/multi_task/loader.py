@@ -30,7 +30,6 @@ class SourceBatch:
         data: what the source's collate function makes of the samples.
         size: number of samples.
         ids: their indices in the data set.
-        epoch: passes over the source up to and with this batch, all ranks together.
         unreadable: what could not be read, and was replaced by other samples, while this batch was read.
     """
 
@@ -38,7 +37,6 @@ class SourceBatch:
     data: Any
     size: int
     ids: list[int]
-    epoch: float
     unreadable: list[str]
 
 
@@ -127,11 +125,6 @@ class MetaDataLoader:
         """The task that each source feeds, by the source's name."""
         return {name: source.task for name, source in self._sources.items()}
 
-    @property
-    def batch_size(self) -> dict[str, int]:
-        """Samples of a batch by the source's name."""
-        return {name: source.batch_size for name, source in self._sources.items()}
-
     def __len__(self) -> int:
         """Steps of the run, for which mmengine's hooks ask, where its loop has set ``length``."""
         if self.length is None:
@@ -212,8 +205,7 @@ class MetaDataLoader:
         self._seen[name] += len(read.ids) + len(read.unreadable)
         self._unreadable[name] += len(read.unreadable)
         self._judge(name, read)
-        epoch = self._plan.epoch(name, self._plan.step + 1)
-        return SourceBatch(self._sources[name].task, read.data, len(read.ids), read.ids, epoch, read.unreadable)
+        return SourceBatch(self._sources[name].task, read.data, len(read.ids), read.ids, read.unreadable)
 
     def _judge(self, name: str, read: Read) -> None:
         if not read.unreadable:

@@ -66,10 +66,6 @@ class Plan:
         """Samples of each source that all ranks together consume before a step."""
         return {name: self._position(name, nth) for name, nth in self._counts(step).items()}
 
-    def epoch(self, name: str, step: int) -> float:
-        """Passes over a source, all ranks together, before a step."""
-        return self._position(name, self._counts(step)[name]) / self._sources[name].size
-
     def _draws(self, step: int) -> dict[str, int]:
         """The sources that this rank draws at a step, with the number of their earlier draws."""
         if self._schedule == "interleave":

@@ -10,9 +10,9 @@ import numpy as np
 from torch.utils.data import Dataset, get_worker_info
 
 from interngv.engine.multi_task.order import key, permuted
-from interngv.engine.multi_task.randomness import generators_put_back, seed_generators
 from interngv.engine.multi_task.sources import Source
 from interngv.engine.pictures import UnreadablePicture
+from interngv.engine.random_state import generators_put_back, seed_generators
 from interngv.errors import UserError
 
 _TRIES = 100

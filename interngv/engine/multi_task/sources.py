@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.registry import DATASETS, FUNCTIONS
 
-from interngv.engine.config.types import is_scope
+from interngv.engine.config.types import scope_of
 from interngv.engine.multi_task.order import is_number
 from interngv.engine.pictures import name_pictures
 from interngv.errors import UserError, did_you_mean
@@ -68,17 +68,10 @@ def _source(name: str, cfg: Mapping[str, Any]) -> Source:
     return Source(dataset, cfg.get("task") or name, cfg["batch_size"], float(cfg.get("weight", 1.0)), collate)
 
 
-def _scope_of(cfg: Mapping[str, Any]) -> str | None:
-    """The scope that prefixes a data set's type: its transforms are looked up there too."""
-    kind = cfg.get("type")
-    prefix = kind.partition(".")[0] if isinstance(kind, str) and "." in kind else ""
-    return prefix if prefix and is_scope(prefix) else None
-
-
 def _dataset(name: str, cfg: Any) -> Any:
     dataset = cfg
     if isinstance(cfg, Mapping):
-        dataset = DATASETS.build({"_scope_": _scope_of(cfg), **copy.deepcopy(cfg)})
+        dataset = DATASETS.build({"_scope_": scope_of(cfg), **copy.deepcopy(cfg)})
         if hasattr(dataset, "full_init"):
             dataset.full_init()
     if not len(dataset):

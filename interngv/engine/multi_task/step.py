@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
+from interngv.engine.distributed import unwrapped
 from interngv.engine.multi_task.faults import Guard, Statistics
 from interngv.engine.multi_task.gradients import Conflicts, Gradients, Grads, added, scale
 from interngv.engine.multi_task.loader import SourceBatch
@@ -134,7 +134,7 @@ class TaskStep:
         if self._model is model:
             return
         self._model, self._optim_wrapper = model, optim_wrapper
-        inner: Any = model.module if is_model_wrapper(model) else model
+        inner: Any = unwrapped(model)
         self._inner, self._hosts = inner, getattr(inner, "tasks", None)
         params = [param for group in optim_wrapper.optimizer.param_groups for param in group["params"]]
         trunk = getattr(inner, "trunk", getattr(inner, "backbone", inner))

@@ -75,7 +75,7 @@ def part(task: str, step: int, size: int = 16, rank: int = 0, world: int = 1) ->
     """What the loader gives to one of several processes: its share of the batch."""
     whole = batch(task, step, size * world)
     own = {key: value[rank * size : (rank + 1) * size] for key, value in whole.items()}
-    return SourceBatch(task, own, size, [], 0.0, [])
+    return SourceBatch(task, own, size, [], [])
 
 
 def spoilt(one: SourceBatch) -> SourceBatch:
@@ -86,8 +86,12 @@ def spoilt(one: SourceBatch) -> SourceBatch:
 
 def shared_model(norm: bool = True, seed: int = 0, **rest: Any) -> Any:
     torch.manual_seed(seed)
-    tasks = {name: dict(type=Classifier, classes=classes, norm=norm) for name, classes in CLASSES.items()}
+    tasks = host_configs(norm)
     return MODELS.build(dict(type="interngv.MultiTaskModel", trunk=dict(type=Trunk, norm=norm), tasks=tasks, **rest))
+
+
+def host_configs(norm: bool = True) -> dict[str, dict]:
+    return {name: dict(type=Classifier, classes=classes, norm=norm) for name, classes in CLASSES.items()}
 
 
 def plain_model(task: str = "digit", norm: bool = True, seed: int = 0) -> Classifier:

@@ -15,7 +15,8 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
-from small import in_two_processes, plain_model, runner, shared_model, sources, validation
+from mmengine.registry import MODELS
+from small import Trunk, host_configs, in_two_processes, plain_model, runner, shared_model, sources, validation
 from torch import Tensor
 
 from interngv.engine.multi_task import MetaBatch, MetaDataLoader
@@ -43,6 +44,21 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
     assert found.keys() == expected.keys()
     differ = [k for k, v in expected.items() if not (torch.equal(found[k], v) if torch.is_tensor(v) else found[k] == v)]
     assert differ == []
+
+
+class StillTrunk(Trunk):
+    """A trunk whose batch norms stay in eval mode, as with ``norm_eval``."""
+
+    def train(self, mode: bool = True) -> "StillTrunk":
+        super().train(mode)
+        self.layers[1].eval()
+        return self
+
+
+def test_norms_that_stay_in_eval_mode_do_so_from_the_first_step(tmp_path: Path) -> None:
+    model = MODELS.build(dict(type="interngv.MultiTaskModel", trunk=dict(type=StillTrunk), tasks=host_configs()))
+    trained(tmp_path, {}, model=model, train_cfg=dict(max_iters=2))
+    assert not model.trunk.layers[1].running_mean.any() and model.tasks["digit"].head[0].running_mean.any()
 
 
 class Recorder(Hook):
