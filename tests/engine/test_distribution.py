@@ -175,7 +175,7 @@ model = dict(
 )
 train_dataloader = dict(batch_size=8, num_workers=0)
 val_dataloader = val_cfg = val_evaluator = param_scheduler = None
-optim_wrapper = dict(clip_grad=dict(max_norm=1.0))
+optim_wrapper = dict(optimizer=dict(lr=0.01), clip_grad=dict(max_norm=1.0))
 train_cfg = dict(_delete_=True, by_epoch=False, max_iters=8)
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=4), logger=dict(interval=2))
 randomness = dict(seed=3)

@@ -33,7 +33,7 @@ model = dict(
     neck=dict(type="GlobalAveragePooling"),
     head=dict(type="LinearClsHead", num_classes=10, in_channels=1280),
 )
-train_dataloader = dict(dataset=dict(indices=list(range(0, 1400, 7))))
+train_dataloader = dict(dataset=dict(indices=list(range(0, 1400, 70)) * 10))  # twenty pictures, learnt by heart
 """,
 }
 
