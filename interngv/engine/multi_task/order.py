@@ -49,15 +49,16 @@ def permuted(positions: np.ndarray, n: int, keys: int | np.ndarray) -> np.ndarra
     return elements.astype(np.int64)
 
 
-def samples(positions: np.ndarray, n: int, seed: int, source: str) -> tuple[list[int], list[int]]:
-    """Epochs and sample indices at positions of the endless stream of a source of n samples.
+def samples(positions: np.ndarray, n: int, seed: int, source: str) -> tuple[np.ndarray, np.ndarray]:
+    """Epochs and sample indices at positions of the endless stream of a source of n samples, in their shape.
 
     Position p belongs to epoch p // n, and every epoch holds each sample once, in an order of its own.
     """
     epochs, offsets = np.divmod(np.asarray(positions, np.int64), n)
     distinct, which = np.unique(epochs, return_inverse=True)
     keys = np.array([key(seed, source, int(epoch)) for epoch in distinct], np.uint64)
-    return epochs.tolist(), permuted(offsets, n, keys[which]).tolist()
+    indices = permuted(offsets.ravel(), n, keys[which.ravel()])
+    return epochs, indices.reshape(epochs.shape)
 
 
 class Mix:

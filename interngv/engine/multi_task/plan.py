@@ -12,6 +12,7 @@ from interngv.engine.multi_task.sources import Source
 from interngv.errors import UserError, did_you_mean
 
 _SCHEDULES = ("interleave", "joint", "rank")
+_AHEAD = 32  # draws of a source whose samples are worked out at a time
 
 
 class Plan:
@@ -54,6 +55,7 @@ class Plan:
         self.step = step
         self._before = dict(consumed)
         self._draws_before = self._counts(step)
+        self._blocks: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}  # number, epochs and indices, by source
 
     def __iter__(self) -> Iterator[Request]:
         return map(self.request, count(self.step))
@@ -84,9 +86,18 @@ class Plan:
         return self._before[name] + draws * self._ranks[name] * self._sources[name].batch_size
 
     def _samples(self, name: str, nth: int) -> tuple[list[int], list[int]]:
+        block, place = divmod(nth - self._draws_before[name], _AHEAD)
+        if name not in self._blocks or self._blocks[name][0] != block:
+            self._blocks[name] = block, *self._work_out(name, nth - place)
+        _, epochs, indices = self._blocks[name]
+        return epochs[place].tolist(), indices[place].tolist()
+
+    def _work_out(self, name: str, nth: int) -> tuple[np.ndarray, np.ndarray]:
+        """(draws, batch) epochs and indices of this rank's samples at a source's nth draw and those behind it."""
         source = self._sources[name]
-        start = self._position(name, nth) + self._place * source.batch_size
-        return samples(np.arange(start, start + source.batch_size), source.size, self._seed, name)
+        starts = [self._position(name, nth + ahead) for ahead in range(_AHEAD)]
+        first = np.array(starts)[:, None] + self._place * source.batch_size
+        return samples(first + np.arange(source.batch_size), source.size, self._seed, name)
 
 
 def _weights(sources: Mapping[str, Source], schedule: str, weighting: str | Mapping[str, Any]) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from multiprocessing.sharedctypes import RawArray
 from typing import Any, NamedTuple
 
@@ -71,8 +70,11 @@ class Reader(Dataset):
                 return Read(None, ids, unreadable)
             samples.append(sample)
             ids.append(candidate)
-        with _noted(f"collating samples {ids} of source '{name}'"):
+        try:
             return Read(self.sources[name].collate(samples), ids, unreadable)
+        except Exception as error:
+            error.add_note(f"while collating samples {ids} of source '{name}'")
+            raise
 
     def _candidates(self, name: str, epoch: int, index: int) -> Iterator[int]:
         """The sample itself, then others in a random order."""
@@ -85,12 +87,14 @@ class Reader(Dataset):
         seed_generators(key(self._seed, name, epoch, index))
         self._places.mark(list(self.sources).index(name), index)
         try:
-            with _noted(f"reading sample {index} of source '{name}'"):
-                sample = self.sources[name].dataset[index]
+            sample = self.sources[name].dataset[index]
         except UnreadablePicture as error:
             unreadable.append(str(error))
+        except UserError:
+            raise  # its message is all that the user sees
         except Exception as error:
             if not isinstance(error, OSError) and not type(error).__module__.startswith("PIL."):
+                error.add_note(f"while reading sample {index} of source '{name}'")
                 raise
             unreadable.append(f"sample {index}: {type(error).__name__}: {error}")
         else:
@@ -117,14 +121,3 @@ class _Places:
         rows = [self._rows[start : start + 3] for start in range(0, len(self._rows), 3)]
         return next(((source, index) for process, source, index in rows if process == pid and source >= 0), None)
 
-
-@contextmanager
-def _noted(doing: str) -> Iterator[None]:
-    """Say in an exception's traceback what was being done."""
-    try:
-        yield
-    except UserError:
-        raise  # its message is all that the user sees
-    except Exception as error:
-        error.add_note(f"while {doing}")
-        raise
