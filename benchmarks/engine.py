@@ -1,13 +1,11 @@
 """The engine against a bare PyTorch loop and mmengine's own runner: a step, a save, a resume, memory.
 
-mn-mini with a classification head at 32 x 32, batch 64, pictures in memory, no worker processes: what is measured is
-the engine's own work. Saves are of mn-b4 with AdamW's state. Usage: ``python -m benchmarks.engine [--check]``. Needs
-mmpretrain.
+mn-mini with a classification head at 32 x 32, batch 128 as in the demo, pictures in memory, no worker processes: what
+is measured is the engine's own work. Saves are of mn-b4 with AdamW's state. Usage:
+``python -m benchmarks.engine [--check]``. Needs mmpretrain.
 """
 
-import itertools
 import logging
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,7 +16,6 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler, pseudo_collate
-from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
@@ -31,14 +28,14 @@ from benchmarks.harness import (
     finish,
     in_fresh_process,
     interleaved,
-    keep_freed_memory,
     peak_growth,
 )
 from interngv.checkpoint import directory, read_checkpoint
 from interngv.engine.launch import build_runner
 
-BATCH, SIZE, CLASSES, PICTURES = 64, 32, 10, 4096
-STEPS, SKIPPED = 60, 10  # of a timed run, and of those the first ones that do not count
+BATCH, SIZE, CLASSES, PICTURES = 128, 32, 10, 4096
+STEPS = 200  # timed ones of each loop
+MANY = 10**6  # steps of a run that is not trained to its end
 TASKS = 3
 ADAMW = dict(type="AdamW", lr=1e-3)
 
@@ -61,25 +58,6 @@ class PicturesInMemory(Dataset):
         return dict(inputs=self.pictures[index], data_samples=self.samples[index])
 
 
-class StepTimes(Hook):
-    """Seconds from one step's end to the next one's."""
-
-    priority = "LOWEST"
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def after_train_iter(self, runner: Any, **_: Any) -> None:
-        """Note the time."""
-        self.ends.append(time.perf_counter())
-
-    @property
-    def median(self) -> float:
-        """Of the steps that count."""
-        ends = self.ends[SKIPPED:]
-        return statistics.median(b - a for a, b in itertools.pairwise(ends))
-
-
 def classifier(arch: str = "mn-mini", trunk: bool = True) -> dict[str, Any]:
     """A host model's config, with its backbone or without."""
     backbone = dict(backbone=dict(type="interngv.MetaNet", arch=arch)) if trunk else {}
@@ -95,7 +73,7 @@ def several(arch: str = "mn-mini", tasks: int = 1) -> dict[str, Any]:
     return dict(type="interngv.MultiTaskModel", trunk=dict(type="interngv.MetaNet", arch=arch), tasks=hosts)
 
 
-def ours(folder: str, model: dict, steps: int = STEPS, **more: Any) -> Any:
+def ours(folder: str, model: dict, steps: int = MANY, **more: Any) -> Any:
     """interngv's runner on pictures in memory, a source a task."""
     source = dict(batch_size=BATCH, dataset=dict(type="PicturesInMemory"))
     sources = dict.fromkeys(model["tasks"], source)
@@ -114,7 +92,7 @@ def mmengines(folder: str, model: dict) -> Any:
         collate_fn=dict(type="pseudo_collate"),
         dataset=dict(type="PicturesInMemory"),
     )
-    train = dict(train_dataloader=loader, train_cfg=dict(type="IterBasedTrainLoop", max_iters=STEPS))
+    train = dict(train_dataloader=loader, train_cfg=dict(type="IterBasedTrainLoop", max_iters=MANY))
     return Runner.from_cfg(_config(folder, model, **train))
 
 
@@ -135,46 +113,52 @@ def _config(folder: str, model: dict, **more: Any) -> Config:
     return Config(dict(model=model, **common, **more))
 
 
-def bare_steps() -> float:
-    """Seconds of a step of a PyTorch loop: the same model, data, preprocessor and optimizer."""
+def bare_step() -> Callable[[], object]:
+    """The step of a PyTorch loop: the same model, data, preprocessor and optimizer."""
     data = PicturesInMemory()
     sampler = InfiniteSampler(data, shuffle=True, seed=0)
     loader = iter(DataLoader(data, BATCH, sampler=sampler, collate_fn=pseudo_collate))
     model = MODELS.build(classifier()).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=ADAMW["lr"])
-    ends = StepTimes()
-    for _ in range(STEPS):
+
+    def step() -> None:
         batch = model.data_preprocessor(next(loader), True)
         loss = model(**batch, mode="loss")["loss"]
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        ends.after_train_iter(None)
-    return ends.median
+
+    return step
 
 
-def runner_steps(make: Callable[[str], Any]) -> float:
-    """Seconds of a step of a runner."""
-    with tempfile.TemporaryDirectory() as folder:
-        runner, times = make(folder), StepTimes()
-        runner.register_hook(times)
-        runner.train()
-    return times.median
+def started(runner: Any) -> Any:
+    """The runner's training loop, made ready as ``Runner.train`` does before the first step."""
+    runner._train_loop = loop = runner.build_train_loop(runner._train_loop)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner._init_model_weights()
+    runner.optim_wrapper.initialize_count_status(runner.model, 0, MANY)
+    for point in ("before_run", "before_train", "before_train_epoch"):
+        runner.call_hook(point)
+    runner.model.train()
+    return loop
 
 
-def step_overhead(rounds: int) -> dict[str, float]:
-    """Milliseconds of a step, medians over rounds in which the three take turns."""
-    kinds = {
-        "bare loop": bare_steps,
-        "mmengine": lambda: runner_steps(lambda folder: mmengines(folder, classifier())),
-        "ours": lambda: runner_steps(lambda folder: ours(folder, several())),
-    }
-    keep_freed_memory()
-    found: dict[str, list[float]] = {name: [] for name in kinds}
-    for _ in range(rounds):
-        for name, run in kinds.items():
-            found[name].append(1000 * run())
-    medians = {name: statistics.median(times) for name, times in found.items()}
+def runner_step(runner: Any) -> Callable[[], object]:
+    """A step of a runner's loop, hooks and all."""
+    loop = started(runner)
+    batches = iter(loop.dataloader)
+    return lambda: loop.run_iter(next(batches))
+
+
+def step_overhead() -> dict[str, float]:
+    """Milliseconds of a step; the three loops take turns at every step."""
+    with tempfile.TemporaryDirectory() as theirs, tempfile.TemporaryDirectory() as own:
+        steps = {
+            "bare loop": bare_step(),
+            "mmengine": runner_step(mmengines(theirs, classifier())),
+            "ours": runner_step(ours(own, several())),
+        }
+        medians = {name: 1000 * seconds for name, seconds in interleaved(steps, STEPS).items()}
     print(f"step of mn-mini, one task, batch {BATCH}:")
     for name, value in medians.items():
         print(f"  {name:10} {value:7.2f} ms  {value / medians['bare loop']:.3f}x the bare loop")
@@ -186,8 +170,7 @@ def save_stall(rounds: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         runners = {"mmengine": mmengines(folder, classifier("mn-b4")), "ours": ours(folder, several("mn-b4"))}
         for runner in runners.values():
-            runner._train_loop = runner.build_train_loop(runner._train_loop)
-            runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+            started(runner)
             for param in runner.model.parameters():
                 param.grad = torch.zeros_like(param)
             runner.optim_wrapper.step()
@@ -272,8 +255,8 @@ def main() -> None:
         return
     print(environment())
     init_default_scope("mmpretrain")
-    steps, stall = step_overhead(args.rounds), save_stall(args.rounds)
-    resume, peaks = resume_times(args.rounds), memory()
+    steps, resume = step_overhead(), resume_times(args.rounds)
+    stall, peaks = save_stall(args.rounds), memory()
     goals = [
         Goal("step / bare loop", steps["ours"] / steps["bare loop"], 1.05, at_most=True),
         Goal("step / mmengine", steps["ours"] / steps["mmengine"], 1.0, at_most=True),
