@@ -11,6 +11,10 @@ from interngv import compat
 from interngv.version import __version__
 
 app = typer.Typer(help="INTERN's general vision, on the OpenMMLab stack.", no_args_is_help=True, add_completion=False)
+data = typer.Typer(help="The benchmark's data sets.", no_args_is_help=True)
+gvb = typer.Typer(help="The benchmark's results.", no_args_is_help=True)
+app.add_typer(data, name="data")
+app.add_typer(gvb, name="gvb")
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
@@ -108,6 +112,73 @@ def export(
 
     try:
         print(*export_task(config, checkpoint, task, out), sep="\n")
+    except UserError as error:
+        _refuse(str(error))
+
+
+@data.command()
+def status(
+    suite: Annotated[str, typer.Option(help="gvb or mini")] = "gvb",
+    data_root: Annotated[str, typer.Option(help="folder that holds a folder a set")] = "data",
+    deep: Annotated[bool, typer.Option("--deep", help="open every picture, compare checksums")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+) -> None:
+    """Say which sets are present and whole, what is wrong with others, and where to get those that are absent."""
+    from interngv.errors import UserError
+    from interngv.gvb import data_status
+
+    try:
+        found = data_status.suite_status(suite, data_root, deep)
+    except UserError as error:
+        _refuse(str(error))
+    print(data_status.as_json(found) if as_json else data_status.table(found))
+
+
+@data.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="of a set")],
+    data_root: Annotated[str, typer.Option(help="folder that holds a folder a set")] = "data",
+) -> None:
+    """Convert a set's official files, which lie in its folder, to what is read."""
+    from interngv.errors import UserError
+    from interngv.gvb import data_status
+
+    try:
+        print(data_status.prepare(name, data_root))
+    except UserError as error:
+        _refuse(str(error))
+
+
+@gvb.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="a results file, its folder, or FILE#TRUNK")],
+    b: Annotated[str, typer.Argument(help="the same")],
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+) -> None:
+    """Say which differences between two results exceed the noise of the tries."""
+    import json
+
+    from interngv.errors import UserError
+    from interngv.gvb import report
+
+    try:
+        found = report.compare(a, b)
+    except UserError as error:
+        _refuse(str(error))
+    print(json.dumps(found.as_json(), indent=2) if as_json else found.as_text())
+
+
+@gvb.command()
+def report(
+    folder: Annotated[str, typer.Argument(help="holds results.json")],
+    baseline: Annotated[str | None, typer.Option(help="trunk against whose errors the others are measured")] = None,
+) -> None:
+    """Write report.html and report.md anew."""
+    from interngv.errors import UserError
+    from interngv.gvb.report import write_report
+
+    try:
+        print(*write_report(folder, baseline), sep="\n")
     except UserError as error:
         _refuse(str(error))
 

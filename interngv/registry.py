@@ -5,8 +5,10 @@ A host project (mmpretrain, mmdet, mmsegmentation or plain mmengine) sees everyt
 ``locations`` lists the modules whose import registers the plug-ins; mmengine imports them on the first look-up.
 """
 
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
+from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
@@ -14,9 +16,15 @@ from mmengine.registry import VISBACKENDS as MMENGINE_VISBACKENDS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
 
+DATASETS = Registry(
+    "dataset", parent=MMENGINE_DATASETS, scope="interngv", locations=["interngv.gvb.layouts.depth_pairs"]
+)
 HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="interngv", locations=["interngv.engine"])
 LOOPS = Registry("loop", parent=MMENGINE_LOOPS, scope="interngv", locations=["interngv.engine"])
-MODELS = Registry("model", parent=MMENGINE_MODELS, scope="interngv", locations=["interngv.gva", "interngv.engine"])
+METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="interngv", locations=["interngv.gvb.metrics"])
+MODELS = Registry(
+    "model", parent=MMENGINE_MODELS, scope="interngv", locations=["interngv.gva", "interngv.engine", "interngv.gvb"]
+)
 OPTIM_WRAPPERS = Registry(
     "optim_wrapper", parent=MMENGINE_OPTIM_WRAPPERS, scope="interngv", locations=["interngv.engine"]
 )

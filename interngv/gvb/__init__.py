@@ -1,1 +1,6 @@
-"""General Vision Benchmark (GV-B): percentage-shot lists."""
+"""General Vision Benchmark (GV-B): tasks, percentage-shot lists, protocols, metrics, the grid and its report."""
+
+from interngv.gvb.benchmark_trunk import BenchmarkTrunk
+from interngv.gvb.depth_head import DepthHead
+
+__all__ = ["BenchmarkTrunk", "DepthHead"]

@@ -4,6 +4,7 @@
 * ``mnist-5k``, ``digits-8x8``: ``images/<class>/<row>.png`` and the list files ``meta/train.txt`` and ``meta/test.txt``
   (``<path> <class>`` a line) that mmpretrain's ``CustomDataset`` reads. Their packages publish no split: each class is
   halved by the sha256 of the row number, so the split is fixed and needs no random generator.
+* ``efficientnet-lite0``: a trunk's weights, one ``.pth`` file.
 
 On the command line: ``python -m interngv.gvd.layouts fashion-mnist mnist-5k`` writes ``data/<name>``.
 """
@@ -102,6 +103,7 @@ LAYOUTS: dict[str, Callable[[Path, Path], None]] = {
     "fashion-mnist": _copy,
     "mnist-5k": _mnist_5k,
     "digits-8x8": _digits_8x8,
+    "efficientnet-lite0": _copy,
 }
 
 

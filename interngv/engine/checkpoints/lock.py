@@ -18,6 +18,10 @@ LOCK = ".lock"
 _held: set[int] = set()
 
 
+class InUse(UserError):
+    """Another run holds the work dir."""
+
+
 @contextmanager
 def work_dir_lock(work_dir: str | Path) -> Iterator[None]:
     """Hold a work dir, which is made where it is missing; of a run over several processes the first one does.
@@ -25,7 +29,8 @@ def work_dir_lock(work_dir: str | Path) -> Iterator[None]:
     The lock is the kernel's and goes with the process, however that ends. The file stays.
 
     Raises:
-        UserError: another run holds it (named), or the folder cannot be written.
+        InUse: another run holds it (named).
+        UserError: the folder cannot be written.
     """
     path = Path(work_dir) / LOCK
     try:
@@ -48,7 +53,7 @@ def _lock(descriptor: int, work_dir: str | Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = _holder(os.pread(descriptor, 4096, 0))
-        raise UserError(f"work dir {work_dir} is in use by {holder}; stop that run or give another folder") from None
+        raise InUse(f"work dir {work_dir} is in use by {holder}; stop that run or give another folder") from None
     except OSError as error:
         text = f"work dir {work_dir} cannot be locked ({error.strerror}): see to it that no second run writes there"
         print_log(text, logger="current", level=WARNING)

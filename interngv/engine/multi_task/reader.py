@@ -120,4 +120,3 @@ class _Places:
         """Source's number and sample that a worker is reading, None where it reads nothing."""
         rows = [self._rows[start : start + 3] for start in range(0, len(self._rows), 3)]
         return next(((source, index) for process, source, index in rows if process == pid and source >= 0), None)
-

@@ -1,0 +1,192 @@
+"""One trunk on the tasks of a suite: what a cell's number depends on, and how it is measured."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.device import get_device
+
+from interngv.engine.config import load_config
+from interngv.errors import UserError
+from interngv.gvb import host_run, layouts, probes
+from interngv.gvb.class_counts import statistics
+from interngv.gvb.features import extract
+from interngv.gvb.features.pictures import versions
+from interngv.gvb.grid import Cell
+from interngv.gvb.layouts import Layout, Samples
+from interngv.gvb.metrics import HIGHER_IS_BETTER, evaluator
+from interngv.gvb.shots import Shots, list_sha256, select
+from interngv.gvb.suite import Protocol, Suite
+from interngv.gvb.tasks import Task
+from interngv.gvb.templates import fill
+from interngv.gvb.trunks import TrunkSpec, weights_sha256
+
+_PROBES: dict[str, Callable[..., probes.ProbeResult]] = {
+    "sgd": probes.sgd_grid,
+    "logistic": probes.logistic,
+    "ridge": probes.ridge,
+    "knn": probes.knn,
+}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a cell trains on: the indices that are kept of its task's training samples."""
+
+    samples: Samples
+    kept: np.ndarray
+
+    @property
+    def sha256(self) -> str:
+        """What identifies the list, see :func:`interngv.gvb.shots.list_sha256`."""
+        return list_sha256(self.samples.names[index] for index in self.kept)
+
+
+class Benchmark:
+    """A trunk on a suite's tasks: :meth:`identify` and :meth:`measure` are what :func:`interngv.gvb.grid.run` calls.
+
+    Args:
+        suite: protocols, sizes and where the data are.
+        tasks: by name.
+        trunk: what is judged.
+        words: the arguments of :func:`interngv.gvb.trunks.resolve` that gave it, for the runs of host libraries.
+        folder: of the grid; cached features and lists lie in it, and serve every trunk, shot and try.
+    """
+
+    def __init__(
+        self, suite: Suite, tasks: Mapping[str, Task], trunk: TrunkSpec, words: Mapping[str, Any], folder: Path
+    ) -> None:
+        self._suite, self._tasks, self._trunk, self._words = suite, tasks, trunk, dict(words)
+        self._features, self._lists = folder / "features", folder / "lists"
+        self._samples = lru_cache(maxsize=8)(self._read)  # of millions of names: those of the last tasks
+
+    def identify(self, cell: Cell) -> dict[str, Any]:
+        """What the cell's number depends on.
+
+        Raises:
+            UserError: the task's files are absent or wrong.
+        """
+        task, protocol = self._tasks[cell.task], self._suite.protocols[cell.protocol]
+        drawn = self._drawn(cell)
+        return {
+            "kind": task.kind,
+            "metric": task.metric,
+            "higher_is_better": HIGHER_IS_BETTER[task.metric],
+            "list_sha256": drawn.sha256,
+            "test_sha256": list_sha256(self._samples(cell.task, "test").names),
+            "weights_sha256": weights_sha256(self._trunk, dense=task.kind != "classification"),
+            "settings_sha256": protocol.sha256(cell.task),
+            "image_size": self._suite.image_size if task.kind == "classification" else None,
+            "versions": versions(),
+        }
+
+    def measure(self, cell: Cell, place: Path) -> dict[str, Any]:
+        """The cell's scores, and how they came about."""
+        protocol, drawn = self._suite.protocols[cell.protocol], self._drawn(cell)
+        judged = self._by_probe if protocol.probe else self._in_host
+        return {"list": self._statistics(cell, drawn), **judged(cell, protocol, drawn, place)}
+
+    def _by_probe(self, cell: Cell, protocol: Protocol, drawn: Drawn, place: Path) -> dict[str, Any]:
+        """A probe on cached features: one forward pass over the set serves all shots and tries."""
+        task = self._tasks[cell.task]
+        whole, test = (self._extracted(cell.task, split) for split in ("train", "test"))
+        train = whole.take(drawn.kept)
+        data = probes.ProbeData(
+            probes.Samples(train.features, train.labels),
+            probes.Samples(test.features, test.labels),
+            task.num_classes or 0,
+            metric=task.metric,
+            seed=cell.attempt,
+        )
+        found = _PROBES[protocol.probe or ""](data, **_probe_settings(protocol))
+        names = self._layout(cell.task).class_names()
+        return {
+            "score": found.score,
+            "scores": found.scores,
+            "per_class": dict(zip(names, found.per_class, strict=True)),
+            "details": {
+                "chosen": found.chosen,
+                "chosen_by": found.chosen_by,
+                "at_edge": list(found.at_edge),
+                "grid": list(found.table),
+                "images_seen": whole.images_seen + test.images_seen,
+                **found.details,
+            },
+        }
+
+    def _in_host(self, cell: Cell, protocol: Protocol, drawn: Drawn, place: Path) -> dict[str, Any]:
+        """Train and test a host model on the trunk."""
+        template = load_config(str(protocol.template(cell.task)))
+        config = fill(template, self._facts(cell, drawn))
+        config.randomness = dict(seed=cell.attempt)
+        return host_run.run(config, self._tasks[cell.task].metric, place)
+
+    def _facts(self, cell: Cell, drawn: Drawn) -> dict[str, Any]:
+        """What the words in a protocol's config stand for."""
+        task, layout, trunk = self._tasks[cell.task], self._layout(cell.task), self._trunk
+        test = layout.dataset("test", None, self._lists)
+        return {
+            "trunk": self._words,
+            "mean": list(trunk.mean),
+            "std": list(trunk.std),
+            "to_rgb": trunk.to_rgb,
+            "size": self._suite.image_size,
+            "width": trunk.width,
+            "widths": list(trunk.widths),
+            "classes": task.num_classes,
+            "train": layout.dataset("train", drawn.kept.tolist(), self._lists),
+            "test": test,
+            "evaluator": evaluator(task, **_truth(task.metric, layout.root, test)),
+            "max_depth": task.settings.get("max_depth"),
+            "depth_scale": task.settings.get("scale"),
+        }
+
+    def _extracted(self, task: str, split: str) -> Any:
+        dataset = self._layout(task).dataset(split, None, self._lists)
+        found = extract(
+            self._trunk,
+            dataset,
+            self._features,
+            size=self._suite.image_size,
+            num_workers=self._suite.num_workers,
+            device=get_device(),
+        )
+        if found.labels.tolist() != np.asarray(self._samples(task, split).labels).tolist():
+            raise UserError(f"{task}: mmpretrain reads other labels of the split '{split}' than its list has")
+        return found
+
+    def _drawn(self, cell: Cell) -> Drawn:
+        samples, task = self._samples(cell.task, "train"), self._tasks[cell.task]
+        classes = task.num_classes if samples.labels is not None else None
+        return Drawn(samples, select(samples.names, samples.labels, Shots.parse(cell.shots), cell.attempt, classes))
+
+    def _statistics(self, cell: Cell, drawn: Drawn) -> dict[str, Any]:
+        labels = drawn.samples.labels
+        if labels is None:
+            return {"samples": len(drawn.kept), "min": None, "mean": None, "max": None}
+        after = statistics(labels, drawn.kept, self._tasks[cell.task].num_classes).after
+        return {"samples": after.samples, "min": after.min, "mean": after.mean, "max": after.max}
+
+    def _layout(self, task: str) -> Layout:
+        return layouts.of(self._tasks[task], self._tasks[task].root(self._suite.data_root))
+
+    def _read(self, task: str, split: str) -> Samples:
+        return self._layout(task).samples(split)
+
+
+def _truth(metric: str, root: Path, test: Mapping[str, Any]) -> dict[str, Any]:
+    """Where an evaluator finds what the host's test set does not give it."""
+    if metric in ("coco_ap", "mr2"):
+        return {"ann_file": test["ann_file"]}
+    return {"ann_dir": str(root / "ground_truth")} if metric == "wider_ap" else {}
+
+
+def _probe_settings(protocol: Protocol) -> dict[str, Any]:
+    """A probe's arguments; ``schedule`` is written as a dict in a config."""
+    settings = dict(protocol.settings)
+    if "schedule" in settings:
+        settings["schedule"] = probes.Schedule(**settings["schedule"])
+    return settings

@@ -1,0 +1,8 @@
+"""Any trunk for GV-B: what a user names at ``--trunk`` becomes a backbone config, its facts and its frozen module."""
+
+from interngv.gvb.trunks.loading import build, fill, load, pooled, weights_sha256
+from interngv.gvb.trunks.spec import TrunkSpec
+from interngv.gvb.trunks.timm_trunk import TimmTrunk
+from interngv.gvb.trunks.words import known, resolve
+
+__all__ = ["TimmTrunk", "TrunkSpec", "build", "fill", "known", "load", "pooled", "resolve", "weights_sha256"]
