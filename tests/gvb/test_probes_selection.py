@@ -179,7 +179,7 @@ def with_nan(value: float) -> torch.Tensor:
         (dict(test=broken(torch.zeros(120, 6, dtype=torch.float64))), r"float64 on cpu.*float32"),
         (dict(train=Samples(torch.zeros(0, 6), torch.zeros(0, dtype=torch.long))), "no samples"),
         (dict(test=Samples(torch.zeros(3, 0), torch.zeros(3, dtype=torch.long))), "no samples, or none"),
-        (dict(metric="acuracy"), "did you mean 'accuracy'"),
+        (dict(metric="accuracies"), "did you mean 'accuracy'"),
         (dict(held_out=1.0), r"in \(0, 1\)"),
     ],
 )
@@ -193,7 +193,7 @@ def test_bad_data_is_refused(changes: dict, message: str) -> None:
     [
         (lambda data: knn(data, ks=(1, 200)), "k is 1 to 96.*200"),
         (lambda data: knn(data, ks=(0,)), "k is 1 to 96.*0"),
-        (lambda data: knn(data, votes=("wheighted",)), "did you mean 'weighted'"),
+        (lambda data: knn(data, votes=("weighting",)), "did you mean 'weighted'"),
         (lambda data: knn(data, temperature=0), "temperature"),
         (lambda data: logistic(data, cs=(1.0, 0.0)), "C is a finite number above zero, got 0"),
         (lambda data: logistic(data, cs=()), "grid of hyper-parameters is empty"),

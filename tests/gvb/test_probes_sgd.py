@@ -103,7 +103,7 @@ def test_the_learning_rate_steps_as_pytorchs(step: int) -> None:
 
 
 def test_normalised_features_need_no_other_learning_rate() -> None:
-    """Scaled and shifted features give the same choice and score once they are standardised, and diverge unless."""
+    """Scaled and shifted features give the same choice and score once they are standardised."""
     moved = [Samples(1e4 * x.features + 3e4, x.labels) for x in (blobs(), blobs(seed=1))]
     grid = dict(lrs=(0.01, 0.1, 1.0), schedule=SCHEDULE, normalise=True)
     plain = sgd_grid(ProbeData(blobs(), blobs(seed=1), 4), **grid)

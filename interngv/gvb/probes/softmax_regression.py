@@ -83,7 +83,7 @@ class SoftmaxRegression:
         memory: list[tuple[Tensor, Tensor]] = []
         history: list[float] = []
         for iteration in range(max_iterations + 1):
-            curvature = self._curvature_bound(c, residuals)
+            curvature = self._mean_curvature(c, residuals)
             objective, gap = self._objective_and_gap(c, weights, logits, gradient, curvature[-1])
             history.append(objective)
             stalled = iteration >= _PATIENCE and history[-1 - _PATIENCE] - objective <= _RESOLUTION * objective
@@ -128,8 +128,8 @@ class SoftmaxRegression:
         margins = (logits - logits.gather(1, self._targets)).scatter_(1, self._targets, -math.inf)
         return softplus(margins.logsumexp(1)).sum(dtype=torch.float64).item()
 
-    def _curvature_bound(self, c: float, residuals: Tensor) -> Tensor:
-        """(R + 1,)"""
+    def _mean_curvature(self, c: float, residuals: Tensor) -> Tensor:
+        """(R + 1,) of f, with the softmax's mean over samples and outputs in place of its own at each."""
         softmax_curvature = (residuals.abs() - residuals.square()).mean()  # p (1 - p), exact where p is nearly one
         return self._penalty + c * softmax_curvature * self._curvature
 
