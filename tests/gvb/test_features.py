@@ -69,6 +69,7 @@ def by_hand(spec: TrunkSpec, path: Path, side: int) -> torch.Tensor:
         return trunks.pooled(trunks.load(spec), torch.from_numpy(normalised.transpose(2, 0, 1).copy())[None])[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("word", "side"), [("mn-mini", None), ("mn-mini", 48), ("timm:tf_efficientnet_lite0", 64)])
 def test_features_are_those_of_the_released_transform(word: str, side: int | None, few: Path, tmp_path: Path) -> None:
     spec = trunks.resolve(word, "random")
@@ -126,6 +127,7 @@ def swap(root: Path) -> None:
     shutil.copy(other, one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_other_data_are_another_file(change: str, mini: TrunkSpec, own: Path, tmp_path: Path) -> None:
     before = extract(mini, listed(own), tmp_path / "cache")
@@ -133,6 +135,7 @@ def test_other_data_are_another_file(change: str, mini: TrunkSpec, own: Path, tm
     assert extract(mini, listed(own), tmp_path / "cache").path != before.path
 
 
+@pytest.mark.slow
 def test_another_trunk_or_pipeline_is_another_file(mini: TrunkSpec, few: Path, tmp_path: Path) -> None:
     specs = [
         mini,
@@ -219,6 +222,7 @@ def test_a_killed_process_leaves_its_chunks(mini: TrunkSpec, few: Path, tmp_path
     assert found.path.read_bytes() == whole.path.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [200, -200, None])
 def test_a_damaged_file_is_no_result(place: int | None, mini: TrunkSpec, few: Path, tmp_path: Path) -> None:
     path = extract(mini, listed(few), tmp_path).path

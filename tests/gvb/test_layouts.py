@@ -59,6 +59,7 @@ def official(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return task, root, truth
 
 
+@pytest.mark.slow
 def test_miniature_through_the_host(official: Official, tmp_path: Path) -> None:
     task, root, truth = official
     layout = layouts.of(task, root)
@@ -86,6 +87,7 @@ def assert_reads(sample: dict[str, Any], kind: str) -> None:
         assert np.allclose(sample["gt_depth_map"], 2.0)  # metres
 
 
+@pytest.mark.slow
 def test_kept_samples_are_the_ones(official: Official, tmp_path: Path) -> None:
     task, root, _ = official
     layout = layouts.of(task, root)
@@ -151,6 +153,7 @@ def test_own_splits_are_whole_disjoint_and_even(official: Official) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(suite("mini")))
 def test_mini_suite_on_the_real_folders(name: str, shared_data: Path | None, tmp_path: Path) -> None:
     task = suite("mini")[name]

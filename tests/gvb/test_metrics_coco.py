@@ -104,6 +104,7 @@ def test_parity_on_made_annotations(seed: int, backend: str, tmp_path: Path) -> 
     check_parity(made_file(tmp_path, seed), seed, backend)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bccd", "coco_mini"])
 def test_parity_on_real_annotations(name: str, backend: str, shared_data: Path | None) -> None:
     path = shared_data / name / "annotations/val.json" if shared_data else None

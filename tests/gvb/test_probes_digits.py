@@ -39,6 +39,7 @@ def theirs(name: str, chosen: dict) -> float:
     return accuracy(LogisticRegression(C=chosen.get("C", 0.01), tol=1e-6, max_iter=5000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBES)
 def test_as_good_as_scikit_learns(name: str) -> None:
     result = PROBES[name](ProbeData(TRAIN, TEST, 10))
@@ -53,6 +54,7 @@ def test_the_logistic_sweep_beats_ridge_and_plain_logistic_regression_of_scikit_
     assert score >= accuracy(LogisticRegression(max_iter=5000)) - 0.2
 
 
+@pytest.mark.slow
 def test_the_split_finds_what_a_look_at_the_test_set_would() -> None:
     """The score of the chosen C is within a point of the best that any C has on the test set."""
     data = ProbeData(TRAIN, TEST, 10)

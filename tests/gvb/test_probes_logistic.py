@@ -24,6 +24,7 @@ def objective(samples: Samples, c: float, weights: np.ndarray, bias: np.ndarray)
     ).item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", [1e-4, 1e-2, 1.0, 100.0])
 @pytest.mark.parametrize("name", SETS)
 def test_against_scikit_learn(name: str, c: float) -> None:
@@ -39,6 +40,7 @@ def test_against_scikit_learn(name: str, c: float) -> None:
     assert agree.mean() >= 0.97  # with little C logits hardly differ
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", [0.01, 1.0])
 def test_a_tight_solution_is_scikit_learns(c: float) -> None:
     samples = digits()

@@ -367,6 +367,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes() for file in files)
 
 
+@pytest.mark.slow
 def test_the_whole_suite_at_once(tmp_path: Path) -> None:
     """26 tasks x 3 trunks x 3 shots x 3 tries."""
     sizes = {"1": 100, "10": 1000, "all": 10000}

@@ -211,6 +211,7 @@ def test_bad_list_file(tmp_path: Path, text: str, message: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["train.txt"]
 
 
+@pytest.mark.slow
 def test_command_line(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("".join(f"{i}.png {i % 2}\n" for i in range(40)))
     command = [sys.executable, "-m", "interngv.gvb.shots", "train.txt"]

@@ -26,6 +26,7 @@ def random_images(side: int, count: int = 2) -> torch.Tensor:
 # What is measured
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["mn-mini", "uninet-b0", LITE0, "timm:convnext_atto", RESNET18])
 def test_widths_and_strides_are_those_of_the_maps(word: str) -> None:
     spec = trunks.resolve(word, "random")
@@ -59,6 +60,7 @@ def test_tokens_are_no_feature() -> None:
         trunks.resolve("raw", "random", rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["tf_efficientnet_lite0", "vit_tiny_patch16_224", "mobilenetv3_small_050", "convnext_atto", "resnet50_clip"]
 )
@@ -75,6 +77,7 @@ def test_pooled_feature_is_timms_own(name: str) -> None:
         assert (trunks.pooled(trunk, images) - expected).abs().max() <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["mn-mini", "timm:vit_tiny_patch16_224", RESNET18])
 def test_hosts_take_the_spec_as_it_is(word: str) -> None:
     from mmpretrain.registry import MODELS
@@ -131,6 +134,7 @@ def checkpoint_forms(trunk: nn.Module, folder: Path) -> dict[str, Path]:
     return paths | {"safetensors": folder / "bare.safetensors", "multi-task": folder / "multi-task"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["mn-mini", "timm:convnext_atto", RESNET18])
 def test_one_set_of_weights_in_any_form(word: str, tmp_path: Path) -> None:
     origin = trunks.load(trunks.resolve(word, "random:1"))
@@ -151,6 +155,7 @@ def test_one_set_of_weights_in_any_form(word: str, tmp_path: Path) -> None:
     assert trunks.weights_sha256(trunks.resolve(word, str(tmp_path / "other.pth"))) not in seen.values()
 
 
+@pytest.mark.slow
 def test_random_trunks_depend_on_their_seed_alone() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
@@ -213,6 +218,7 @@ ALSO_THERE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", PUBLISHED)
 def test_adapters_read_the_published_names(row: str, tmp_path: Path) -> None:
     origin = trunks.load(trunks.resolve(row, "random:1")).state_dict()
@@ -308,6 +314,7 @@ def test_a_pickle_with_code_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     assert not Path("payload-ran").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["mn-mini", LITE0])
 def test_weights_of_another_trunk_are_refused(word: str, tmp_path: Path) -> None:
     state = loading.build(trunks.resolve(word, "random")).state_dict()
