@@ -57,6 +57,8 @@ def judge(args: argparse.Namespace) -> None:
 
     if args.weights or not args.trunk:
         raise UserError(f"{args.config} is a suite: give --trunk NAME and, for its weights, --checkpoint FILE")
+    if args.amp or args.out or args.shape or args.launcher != "none":
+        raise UserError("a suite takes no --amp, --out, --shape or --launcher; to share it, start the command again")
     fill(
         args.config,
         args.trunk,

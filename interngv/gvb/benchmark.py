@@ -1,6 +1,8 @@
 """One trunk on the tasks of a suite: what a cell's number depends on, and how it is measured."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -78,10 +80,32 @@ class Benchmark:
             "list_sha256": drawn.sha256,
             "test_sha256": list_sha256(self._samples(cell.task, "test").names),
             "weights_sha256": weights_sha256(self._trunk, dense=task.kind != "classification"),
-            "settings_sha256": protocol.sha256(cell.task),
+            "settings_sha256": self._settings_sha256(task, protocol),
+            "truth_sha256": self._truth_sha256(cell, drawn),
             "image_size": self._suite.image_size if task.kind == "classification" else None,
             "versions": versions(),
         }
+
+    def _settings_sha256(self, task: Task, protocol: Protocol) -> str:
+        """Of what the protocol, the task's row and the trunk's input and outputs say."""
+        trunk = self._trunk
+        row = [task.num_classes, task.metric, task.layout, dict(task.settings)]
+        form = [trunk.mean, trunk.std, trunk.to_rgb, trunk.pooling, trunk.out_indices, dict(trunk.backbone)]
+        text = json.dumps([protocol.sha256(task.name), row, form], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _truth_sha256(self, cell: Cell, drawn: Drawn) -> str:
+        """Of the labels, and of the annotation files that the host reads; not of the pictures' own files."""
+        digest, layout = hashlib.sha256(), self._layout(cell.task)
+        for samples in (drawn.samples, self._samples(cell.task, "test")):
+            if samples.labels is not None:
+                digest.update(np.ascontiguousarray(samples.labels).tobytes())
+        if drawn.samples.labels is None:
+            train = layout.dataset("train", drawn.kept.tolist(), self._lists)
+            for config in (train, layout.dataset("test", None, self._lists)):
+                for file in _annotation_files(config):
+                    digest.update(file.read_bytes())
+        return digest.hexdigest()
 
     def measure(self, cell: Cell, place: Path) -> dict[str, Any]:
         """The cell's scores, and how they came about."""
@@ -122,6 +146,8 @@ class Benchmark:
         template = load_config(str(protocol.template(cell.task)))
         config = fill(template, self._facts(cell, drawn))
         config.randomness = dict(seed=cell.attempt)
+        imports = [*config.get("custom_imports", {}).get("imports", []), *self._suite.imports]
+        config.custom_imports = dict(imports=list(dict.fromkeys(imports)), allow_failed_imports=False)
         return host_run.run(config, self._tasks[cell.task].metric, place)
 
     def _facts(self, cell: Cell, drawn: Drawn) -> dict[str, Any]:
@@ -175,6 +201,14 @@ class Benchmark:
 
     def _read(self, task: str, split: str) -> Samples:
         return self._layout(task).samples(split)
+
+
+def _annotation_files(dataset: Mapping[str, Any]) -> Iterator[Path]:
+    """The files that list a data set's samples, of all parts of a joined one."""
+    for part in dataset.get("datasets", [dataset]):
+        file = Path(part.get("data_root") or "", part.get("ann_file") or "")
+        if file.is_file():
+            yield file
 
 
 def _truth(metric: str, root: Path, test: Mapping[str, Any]) -> dict[str, Any]:

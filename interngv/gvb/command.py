@@ -10,11 +10,11 @@ from mmengine.registry import init_default_scope
 from interngv.errors import UserError, did_you_mean
 from interngv.gvb import report, tasks
 from interngv.gvb.benchmark import Benchmark
-from interngv.gvb.grid import Store, cells, run
+from interngv.gvb.grid import Store, cells, name_of, run
 from interngv.gvb.report.results import checked
 from interngv.gvb.shots import Shots
 from interngv.gvb.suite import Suite, read_suite
-from interngv.gvb.trunks import resolve
+from interngv.gvb.trunks import TrunkSpec, resolve, weights_sha256
 
 
 def judge(
@@ -61,21 +61,26 @@ def judge(
     if data_root:
         suite = replace(suite, data_root=Path(data_root).expanduser())
     rows = _rows(suite, tasks)
-    chosen = suite.chosen(protocols)
     if tries < 1:
         raise UserError(f"--tries {tries}: expected 1 or more")
+    amounts = list(dict.fromkeys(str(Shots.parse(one)) for one in shots))
     label = name or " ".join([trunk, *([Path(checkpoint).name] if checkpoint else [])])
-    wanted = cells(
-        [label], {key: chosen[row.kind] for key, row in rows.items()}, [str(Shots.parse(one)) for one in shots], tries
-    )
+    wanted = cells([label], _protocols(suite, rows, protocols), amounts, tries)
+    words: dict[str, Any] = dict(word=trunk, checkpoint=_absolute(checkpoint), trunks=dict(suite.trunks))
+    init_default_scope("mmpretrain")
+    spec = resolve(**words)
     if dry_run:
         print(*wanted, sep="\n")
         return None
-    init_default_scope("mmpretrain")
     folder = Path(work_dir or Path("work_dirs") / suite.name).expanduser()
-    words: dict[str, Any] = dict(word=trunk, checkpoint=_absolute(checkpoint), trunks=dict(suite.trunks))
     store = Store(folder)
-    benchmark = Benchmark(suite, rows, resolve(**words), words, folder)
+    before = store.newest()
+    _check_label(label, spec, before, folder)
+    known = sorted({label, *(one["trunk"] for one in before)})
+    if baseline and baseline not in known:
+        hint = did_you_mean(baseline, known)
+        raise UserError(f"--baseline '{baseline}' has no results{hint}; there are {', '.join(known)}")
+    benchmark = Benchmark(suite, rows, spec, words, folder)
     results = run(
         wanted,
         store,
@@ -84,11 +89,13 @@ def judge(
         check=lambda result: checked([result], str(store.folder)),
         say=lambda line: print(line, flush=True),
     )
-    others = [result for result in store.newest() if result["trunk"] != label]
-    report.write(folder, suite.name, [*others, *results])
+    here = {name_of(result) for result in results}
+    report.write(folder, suite.name, [*(one for one in store.newest() if name_of(one) not in here), *results])
     page, text = report.write_report(folder, baseline)
     failed = [result for result in results if result["status"] == "failed"]
-    print(f"{len(results) - len(failed)} of {len(wanted)} cells, {len(failed)} failed: {page}, {text}", flush=True)
+    done, busy = len(results) - len(failed), len(wanted) - len(results)
+    elsewhere = f", {busy} being measured by other processes" if busy else ""
+    print(f"{done} of {len(wanted)} cells, {len(failed)} failed{elsewhere}: {page}, {text}", flush=True)
     if len(failed) == len(wanted):
         raise UserError(f"no cell of {label} has a result; the first failed: {failed[0]['error']}")
     return page
@@ -100,6 +107,24 @@ def _rows(suite: Suite, wanted: Sequence[str] | None) -> dict[str, tasks.Task]:
         if one not in rows:
             raise UserError(f"the suite has no task '{one}'{did_you_mean(one, rows)}; it has {', '.join(rows)}")
     return {key: rows[key] for key in (wanted or rows)}
+
+
+def _protocols(suite: Suite, rows: Mapping[str, tasks.Task], wanted: Sequence[str]) -> dict[str, str]:
+    """The protocol of each task."""
+    chosen, kinds = suite.chosen(wanted), {row.kind for row in rows.values()}
+    for protocol in wanted:
+        if suite.protocols[protocol].kind not in kinds:
+            raise UserError(f"--protocol {protocol} is for {suite.protocols[protocol].kind}: none of the tasks is")
+    if missing := kinds - set(chosen):
+        raise UserError(f"the suite's default names no protocol for {', '.join(sorted(missing))}; choose by --protocol")
+    return {name: chosen[row.kind] for name, row in rows.items()}
+
+
+def _check_label(label: str, trunk: TrunkSpec, before: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Results of two sets of weights must not stand under one name."""
+    for one in before:
+        if one["trunk"] == label and one["weights_sha256"] != weights_sha256(trunk, one["kind"] != "classification"):
+            raise UserError(f"{folder} has results of other weights under the name '{label}': give this one a --name")
 
 
 def _absolute(checkpoint: str | None) -> str | None:

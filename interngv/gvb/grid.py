@@ -83,7 +83,7 @@ class Store:
         files = sorted((self.folder / "cells").glob(f"*/{RESULT}"), key=lambda file: file.stat().st_mtime)
         found = (self.read(file.parent) for file in files)
         done = [one for one in found if one and one["status"] == "done"]
-        return list({tuple(one[key] for key in Cell.__annotations__): one for one in done}.values())
+        return list({name_of(one): one for one in done}.values())
 
     @staticmethod
     def write(place: Path, result: Mapping[str, Any]) -> None:
@@ -91,6 +91,11 @@ class Store:
         place.mkdir(parents=True, exist_ok=True)
         with replaced(place / RESULT) as file:
             file.write(f"{json.dumps(result, indent=1)}\n".encode())
+
+
+def name_of(result: Mapping[str, Any]) -> Cell:
+    """The cell that a result is of."""
+    return Cell(**{key: result[key] for key in Cell.__annotations__})
 
 
 Identify = Callable[[Cell], Mapping[str, Any]]

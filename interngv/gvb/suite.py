@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
 from interngv.engine.config import load_config, resolve_config
+from interngv.engine.config.places import runner_keys
+from interngv.engine.config.reads import unread_keys
+from interngv.engine.config.source import Origins
 from interngv.errors import ConfigError, did_you_mean
 
 KINDS = ("classification", "detection", "segmentation", "depth")
 PROBES = ("sgd", "logistic", "ridge", "knn")
+_READ = ("custom_imports", "default_scope")  # of a suite's top-level keys, beside ``suite``
 _KEYS = ("name", "rows", "tasks", "trunks", "data_root", "image_size", "num_workers", "protocols", "default")
 
 
@@ -48,17 +54,18 @@ class Suite:
     """A benchmark: rows of tasks, and the protocols by name.
 
     Attributes:
-        rows: the named set of rows (``'gvb'``, ``'mini'``).
+        rows: the named set of rows (``'gvb'``, ``'mini'``); None for the user's own alone.
         tasks: the user's own rows, by name, beside those.
         trunks: the user's own trunks, by name (:mod:`interngv.gvb.trunks.words`).
         data_root: folder that holds a folder a task.
         image_size: pixels of the square that a classifier sees.
         num_workers: processes that read pictures for cached features.
         default: the protocol of each kind.
+        imports: modules of the user's own that register what the suite names.
     """
 
     name: str
-    rows: str
+    rows: str | None
     tasks: Mapping[str, Mapping[str, Any]]
     trunks: Mapping[str, Mapping[str, Any]]
     data_root: Path
@@ -66,6 +73,7 @@ class Suite:
     num_workers: int
     protocols: Mapping[str, Protocol]
     default: Mapping[str, str]
+    imports: tuple[str, ...]
 
     def chosen(self, wanted: Sequence[str]) -> dict[str, str]:
         """The protocol of each kind where these are asked for and the default serves the other kinds.
@@ -104,7 +112,10 @@ def read_suite(config: str, options: Mapping[str, Any] | None = None) -> Suite:
     said = cfg.get("suite")
     if not isinstance(said, Mapping):
         raise ConfigError(f"{path} is no suite: it lacks suite=dict(name=..., protocols=...)")
+    _refuse_unread(cfg, path)
     _refuse_unknown(said, _KEYS, f"{path}: suite")
+    if missing := [key for key in ("name", "protocols", "default") if key not in said]:
+        raise ConfigError(f"{path}: suite lacks {', '.join(missing)}; _base_ = ['interngv::gvb/suite.py'] has them")
     protocols = {name: _protocol(name, row, path) for name, row in said["protocols"].items()}
     suite = Suite(
         name=said["name"],
@@ -116,12 +127,23 @@ def read_suite(config: str, options: Mapping[str, Any] | None = None) -> Suite:
         num_workers=said.get("num_workers", 4),
         protocols=protocols,
         default=dict(said["default"]),
+        imports=tuple((cfg.get("custom_imports") or {}).get("imports", ())),
     )
     suite.chosen([])
     for kind, name in suite.default.items():
         if kind not in KINDS or name not in protocols or protocols[name].kind != kind:
             raise ConfigError(f"{path}: suite.default says {kind}={name!r}: no protocol of that kind and name")
     return suite
+
+
+def _refuse_unread(cfg: Config, path: Path) -> None:
+    """A top-level key that nobody reads has no effect, nor has one of a run's."""
+    for key, place, reason in unread_keys(cfg, Origins.of(cfg), ()):
+        if key != "suite":
+            raise ConfigError(f"{place or path}: {key}: {reason}")
+    for key in cfg:
+        if key in runner_keys() and key not in _READ:
+            raise ConfigError(f"{path}: a suite does not take '{key}': put it into the config of a protocol")
 
 
 def _protocol(name: str, row: Mapping[str, Any], path: Path) -> Protocol:

@@ -178,9 +178,9 @@ def task(name: str) -> Task:
     return known[name]
 
 
-def with_rows(rows: Mapping[str, Mapping[str, Any]], suite_name: str = "gvb") -> dict[str, Task]:
-    """A suite's tasks and a user's own; UserError where a row cannot be or has the name of a shipped one."""
-    tasks = suite(suite_name)
+def with_rows(rows: Mapping[str, Mapping[str, Any]], suite_name: str | None = "gvb") -> dict[str, Task]:
+    """A suite's tasks (None: of no suite) and a user's own; UserError where a row cannot be or has a shipped name."""
+    tasks = suite(suite_name) if suite_name else {}
     for name, row in rows.items():
         if name in tasks:
             raise UserError(f"task {name}: the suite '{suite_name}' has a task of this name; choose another")

@@ -147,9 +147,13 @@ def test_absent_data_fail_their_cell_and_two_runs_are_compared(suite: Path, tmp_
             tries=2,
             work_dir=str(tmp_path / folder),
         )
+        absent = [cell for cell in read(tmp_path / folder).cells if cell["status"] == "failed"]
+        assert {cell["task"] for cell in absent} == {"bccd"} and all("data status" in cell["error"] for cell in absent)
+    with pytest.raises(UserError, match="other weights under the name"):
+        judge(str(suite), "mn-mini", checkpoint="random:2", name="mn-mini random", work_dir=str(tmp_path / "a"))
+    judge(str(suite), "mn-mini", checkpoint="random", tasks=["things"], shots=["all"], work_dir=str(tmp_path / "a"))
     cells = read(tmp_path / "a").cells
-    absent = [cell for cell in cells if cell["status"] == "failed"]
-    assert {cell["task"] for cell in absent} == {"bccd"} and all("data status" in cell["error"] for cell in absent)
+    assert {cell["shots"] for cell in cells if cell["status"] == "done"} == {"10", "all"}  # earlier results stay
     found = compare(str(tmp_path / "a"), str(tmp_path / "b")).as_json()
     assert "things" in json.dumps(found) and "noise" in json.dumps(found)
 
@@ -164,6 +168,8 @@ def test_absent_data_fail_their_cell_and_two_runs_are_compared(suite: Path, tmp_
         (dict(trunk="mn-mini", protocols=["cachd"]), "did you mean 'cached'"),
         (dict(trunk="mn-mini", checkpoint="nowhere.pth"), "nowhere.pth"),
         (dict(trunk="mn-mini", checkpoint=None), "--checkpoint"),
+        (dict(trunk="mn-mini", tasks=["things"], protocols=["depth"]), "none of the tasks is"),
+        (dict(trunk="mn-mini", baseline="nobody"), "'nobody' has no results"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_measured(suite: Path, tmp_path: Path, given: dict, words: str) -> None:

@@ -24,7 +24,7 @@ def test_the_released_linear_probe_is_exact() -> None:
     cfg = load_config(str(read_suite("gvb/suite.py").protocols["linear"].config))
     assert cfg.optim_wrapper.optimizer.to_dict() == dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=0.001)
     assert (cfg.train_cfg.max_iters, cfg.param_scheduler.milestones) == (10_000, [3000, 6000, 9000])
-    assert cfg.train_dataloader.batch_size == 64
+    assert cfg.train_dataloader.batch_size == 64 * 8
     assert [step.type for step in cfg.pipeline] == ["LoadImageFromFile", "ResizeEdge", "CenterCrop", "PackInputs"]
 
 
@@ -67,3 +67,18 @@ def test_mistakes_are_named(tmp_path: Path, line: str, words: str) -> None:
 def test_a_config_that_is_no_suite_is_refused() -> None:
     with pytest.raises(ConfigError, match="is no suite"):
         read_suite("gva/mn-b4_8xb128-300e_in1k.py")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("image_sise = 3", "nobody reads this top-level key"),
+        ("train_cfg = dict(max_iters=3)", "a suite does not take 'train_cfg'"),
+        ("suite = dict(name='mine')", "lacks protocols, default"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(tmp_path: Path, line: str, words: str) -> None:
+    text = (shipped_configs_dir() / "gvb/suite.py").read_text()
+    (tmp_path / "mine.py").write_text(f"{text}\n{line}\n")
+    with pytest.raises(ConfigError, match=words):
+        read_suite(str(tmp_path / "mine.py"))

@@ -1,7 +1,8 @@
 """GV-B's segmentation, protocol (f): DeepLabv3 on a frozen trunk, as released for VOC2012 with SBD's labels.
 
 Source: gv-benchmark, configs/seg/linear_probe/deeplabv3: ASPP on the map of stride 32, an FCN on that of stride 16;
-20 000 steps of 2 pictures a GPU. Words that begin with ``gvb:`` are filled in (interngv/gvb/templates.py).
+20 000 steps of 2 pictures a GPU; how many GPUs is not said, here it is one process [I]. Words that begin with ``gvb:``
+are filled in (interngv/gvb/templates.py).
 """
 
 _base_ = ["runtime.py"]

@@ -81,9 +81,13 @@ test_dataloader = dict(
 )
 test_evaluator = "gvb:evaluator"
 test_cfg = dict()
-optim_wrapper = dict(optimizer=dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=1e-4))  # at 8 GPUs
+optim_wrapper = dict(
+    type="OptimWrapper",
+    accumulative_counts=8,  # for the release's 8 GPUs, here one process
+    optimizer=dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=1e-4),
+)
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.001, by_epoch=False, end=500),
+    dict(type="LinearLR", start_factor=0.001, by_epoch=False, end=500 * 8),
     dict(type="MultiStepLR", milestones=[8, 11], gamma=0.1, end=12),
 ]
 train_cfg = dict(by_epoch=True, max_epochs=12)

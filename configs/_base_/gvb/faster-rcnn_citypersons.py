@@ -26,7 +26,7 @@ train_dataloader = dict(batch_size=1, dataset=dict(times=10, dataset=dict(pipeli
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 optim_wrapper = dict(optimizer=dict(lr=0.01), clip_grad=dict(max_norm=35))
 param_scheduler = [
-    dict(type="LinearLR", start_factor=1 / 3, by_epoch=False, end=500),
+    dict(type="LinearLR", start_factor=1 / 3, by_epoch=False, end=500 * 8),
     dict(type="MultiStepLR", milestones=[30, 40], gamma=0.1, end=60),
 ]
 train_cfg = dict(max_epochs=60)

@@ -27,7 +27,7 @@ pipeline = [
     dict(type="PackInputs"),
 ]
 train_dataloader = dict(
-    batch_size=64,  # a GPU, of 8
+    batch_size=512,  # 64 on each of 8 GPUs, here in one process
     num_workers=4,
     persistent_workers=True,
     dataset=dict(type="gvb:train", pipeline=pipeline),

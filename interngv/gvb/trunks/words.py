@@ -151,6 +151,8 @@ def _shipped(library: str, name: str) -> str:
         raise UserError(f"trunk {library}:{name} needs {library}: pip install {HOSTS[library][0]}")
     root = Path(found.origin or "").parent / ".mim" / "configs"
     files = {path.stem: path for path in sorted(root.rglob("*.py")) if "_base_" not in path.parts}
+    if Path(name).is_file():
+        raise UserError(f"trunk {library}:{name} is a file; shipped configs stand here, your own trunk in the suite")
     stem = Path(name).stem if name.endswith(".py") else Path(name).name
     if stem not in files:
         close = nearest(stem, files, count=3)

@@ -23,7 +23,7 @@ train_dataloader = dict(
     dataset=dict(_delete_=True, type="gvb:train", pipeline=train_pipeline),
 )
 test_dataloader = dict(batch_size=4, num_workers=0, dataset=dict(pipeline=test_pipeline))
-optim_wrapper = dict(optimizer=dict(_delete_=True, type="AdamW", lr=1e-3, weight_decay=0.01))
+optim_wrapper = dict(accumulative_counts=1, optimizer=dict(_delete_=True, type="AdamW", lr=1e-3, weight_decay=0.01))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, end=20),
     dict(type="CosineAnnealingLR", begin=20, end=200, T_max=180, by_epoch=False),

@@ -3,7 +3,7 @@
 _base_ = ["../linear-probe.py"]
 
 loader = dict(num_workers=0, persistent_workers=False)
-train_dataloader = loader
+train_dataloader = dict(batch_size=64, **loader)
 test_dataloader = loader
 param_scheduler = dict(milestones=[150, 300, 450])
 train_cfg = dict(max_iters=500)
