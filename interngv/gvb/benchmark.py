@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from mmengine.device import get_device
 
+from interngv.compat import version
 from interngv.engine.config import load_config
 from interngv.errors import UserError
 from interngv.gvb import host_run, layouts, probes
@@ -26,6 +27,8 @@ from interngv.gvb.tasks import Task
 from interngv.gvb.templates import fill
 from interngv.gvb.trunks import TrunkSpec, weights_sha256
 
+_STRIDES = (4, 8, 16, 32)
+_HOSTS = ("onedl-mmengine", "mmengine", "onedl-mmdetection", "mmdet", "onedl-mmsegmentation", "mmsegmentation", "numpy")
 _PROBES: dict[str, Callable[..., probes.ProbeResult]] = {
     "sgd": probes.sgd_grid,
     "logistic": probes.logistic,
@@ -79,11 +82,11 @@ class Benchmark:
             "higher_is_better": HIGHER_IS_BETTER[task.metric],
             "list_sha256": drawn.sha256,
             "test_sha256": list_sha256(self._samples(cell.task, "test").names),
-            "weights_sha256": weights_sha256(self._trunk, dense=task.kind != "classification"),
+            "weights_sha256": weights_sha256(self._trunk),  # of the whole trunk, also where a host takes its maps only
             "settings_sha256": self._settings_sha256(task, protocol),
             "truth_sha256": self._truth_sha256(cell, drawn),
             "image_size": self._suite.image_size if task.kind == "classification" else None,
-            "versions": versions(),
+            "versions": versions() | {name: found for name in _HOSTS if (found := version(name))},
         }
 
     def _settings_sha256(self, task: Task, protocol: Protocol) -> str:
@@ -117,10 +120,10 @@ class Benchmark:
         """A probe on cached features: one forward pass over the set serves all shots and tries."""
         task = self._tasks[cell.task]
         whole, test = (self._extracted(cell.task, split) for split in ("train", "test"))
-        train = whole.take(drawn.kept)
+        train, device = whole.take(drawn.kept), get_device()
         data = probes.ProbeData(
-            probes.Samples(train.features, train.labels),
-            probes.Samples(test.features, test.labels),
+            probes.Samples(train.features.to(device), train.labels.to(device)),
+            probes.Samples(test.features.to(device), test.labels.to(device)),
             task.num_classes or 0,
             metric=task.metric,
             seed=cell.attempt,
@@ -154,6 +157,9 @@ class Benchmark:
         """What the words in a protocol's config stand for."""
         task, layout, trunk = self._tasks[cell.task], self._layout(cell.task), self._trunk
         test = layout.dataset("test", None, self._lists)
+        if task.kind != "classification" and trunk.strides != _STRIDES:
+            strides = ", ".join(map(str, trunk.strides)) or "none"
+            raise UserError(f"trunk {trunk.name} gives maps of strides {strides}; the heads take those of 4, 8, 16, 32")
         return {
             "trunk": self._words,
             "mean": list(trunk.mean),

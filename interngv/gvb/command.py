@@ -123,7 +123,7 @@ def _protocols(suite: Suite, rows: Mapping[str, tasks.Task], wanted: Sequence[st
 def _check_label(label: str, trunk: TrunkSpec, before: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Results of two sets of weights must not stand under one name."""
     for one in before:
-        if one["trunk"] == label and one["weights_sha256"] != weights_sha256(trunk, one["kind"] != "classification"):
+        if one["trunk"] == label and one["weights_sha256"] != weights_sha256(trunk):
             raise UserError(f"{folder} has results of other weights under the name '{label}': give this one a --name")
 
 

@@ -5,6 +5,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -92,6 +93,12 @@ class Store:
         with replaced(place / RESULT) as file:
             file.write(f"{json.dumps(result, indent=1)}\n".encode())
 
+    def note_failure(self, place: Path, result: Mapping[str, Any]) -> None:
+        """Keep a failed cell's result, unless another process has finished it or a damaged one stands there."""
+        with suppress(UserError):
+            if not _is_done(self.read(place)):
+                self.write(place, result)
+
 
 def name_of(result: Mapping[str, Any]) -> Cell:
     """The cell that a result is of."""
@@ -139,7 +146,7 @@ def run(
             results[cell] = _row(cell, identity, start) | {"status": "failed", "error": reason}
             how = f"failed: {reason}"
             if place is not None:
-                store.write(place, results[cell])
+                store.note_failure(place, results[cell])
         say(f"[{number}/{len(wanted)}] {cell}: {how}")
     results |= {cell: found for cell, place in busy.items() if (found := store.read(place)) is not None}
     return [results[cell] for cell in wanted if cell in results]
@@ -156,16 +163,21 @@ def _filled(
     """A cell's result, kept or measured, and a word on it."""
     start = time.monotonic()
     kept = store.read(place)
-    if kept is None or kept["status"] != "done":
+    if not _is_done(kept):
         with work_dir_lock(place):
             kept = store.read(place)  # another process may have finished it meanwhile
-            if kept is None or kept["status"] != "done":
+            if not _is_done(kept):
                 found = measure(cell, place)
                 result = {**_row(cell, identity, start), "status": "done", "error": None, **found}
                 check(result)
                 store.write(place, result)
                 return result, f"{result['score']:.4g} ({result['seconds']:.0f} s)"
+    assert kept is not None
     return kept, f"{kept['score']:.4g} (kept)"
+
+
+def _is_done(result: Mapping[str, Any] | None) -> bool:
+    return result is not None and result["status"] == "done"
 
 
 def _traced(error: Exception) -> str:

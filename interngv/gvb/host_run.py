@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from interngv.engine.checkpoints.lock import InUse
 from interngv.errors import UserError
 from interngv.gvb.metrics import counts, per_class, scores
 
@@ -48,10 +49,17 @@ def _tool(name: str, arguments: list[str], folder: Path) -> None:
     """Run one of interngv's tools; all that it says goes to a log."""
     log = folder / f"{name}.log"
     command = [sys.executable, "-m", "interngv.cli", name, *arguments]
+    stopped = folder / "stopped"
     with log.open("ab") as file:
-        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=dict(os.environ))
+        environment = {**os.environ, "INTERNGV_STOPPED": str(stopped)}
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    if stopped.exists():
+        stopped.unlink()
+        raise UserError(f"{name} was stopped by a signal and has saved; the same command goes on with it (log: {log})")
     if done.returncode:
         _, mark, said = log.read_text(errors="replace").rpartition("\nerror: ")
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         reason = " / ".join(lines[:_LOG_LINES] if mark else lines[-_LOG_LINES:])
+        if mark and "is in use by" in reason:  # of a grid that was killed, the training that it had started
+            raise InUse(reason)
         raise UserError(f"{name} ended with status {done.returncode}: {reason} (log: {log})")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pasted_digits
+import psutil
 import pytest
 from PIL import Image
 
@@ -119,16 +120,24 @@ def _results(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_where_it_was(suite: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("victim", ["everything", "training"])
+def test_a_killed_run_goes_on_where_it_was(suite: Path, tmp_path: Path, victim: str) -> None:
     wanted = ["--tasks", "ramps", "--shots", "all"]
     command = [sys.executable, str(ROOT / "tools/test.py"), str(suite), "--trunk", "mn-mini", "--checkpoint", "random"]
     process = subprocess.Popen([*command, "--work-dir", str(tmp_path), *wanted], start_new_session=True)
     deadline = time.monotonic() + 300
     while not list(tmp_path.glob("cells/*/run/iter_10")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not _results(tmp_path)
+    if victim == "everything":
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not _results(tmp_path)
+    else:  # it saves and ends well, and is not taken for a finished one
+        children = psutil.Process(process.pid).children(recursive=True)
+        next(one for one in children if one.cmdline()[1].endswith("train.py")).terminate()
+        assert process.wait() == 2
+        (result,) = map(json.loads, _results(tmp_path))
+        assert result["status"] == "failed" and "stopped by a signal" in result["error"]
     done = run(suite, tmp_path, *wanted)
     assert done.returncode == 0, done.stdout + done.stderr
     (log,) = tmp_path.glob("cells/*/run/train.log")

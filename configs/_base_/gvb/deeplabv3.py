@@ -32,7 +32,7 @@ model = dict(
         num_classes="gvb:classes",
         norm_cfg=norm,
         align_corners=False,
-        loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True),
+        loss_decode=dict(type="CrossEntropyLoss"),
     ),
     auxiliary_head=dict(
         type="FCNHead",
@@ -44,7 +44,7 @@ model = dict(
         num_classes="gvb:classes",
         norm_cfg=norm,
         align_corners=False,
-        loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True, loss_weight=0.4),
+        loss_decode=dict(type="CrossEntropyLoss", loss_weight=0.4),
     ),
     test_cfg=dict(mode="whole"),
 )

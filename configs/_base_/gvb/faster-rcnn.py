@@ -50,7 +50,7 @@ model = dict(
         rpn=dict(assigner=assign, sampler=sample, allowed_border=0, pos_weight=-1),
         rpn_proposal=dict(nms_pre=2000, max_per_img=2000, nms=dict(type="nms", iou_threshold=0.7), min_bbox_size=0),
         rcnn=dict(
-            assigner=dict(assign, pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5),
+            assigner=dict(assign, pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5, match_low_quality=False),
             sampler=dict(sample, num=512, pos_fraction=0.25, add_gt_as_proposals=True),
             pos_weight=-1,
         ),
@@ -71,7 +71,11 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=True),
     batch_sampler=dict(type="AspectRatioBatchSampler"),
-    dataset=dict(type="RepeatDataset", times=3, dataset=dict(type="gvb:train", pipeline=train_pipeline)),
+    dataset=dict(
+        type="RepeatDataset",
+        times=3,
+        dataset=dict(type="gvb:train", filter_cfg=dict(filter_empty_gt=True), pipeline=train_pipeline),
+    ),
 )
 test_dataloader = dict(
     batch_size=1,

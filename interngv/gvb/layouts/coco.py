@@ -54,6 +54,8 @@ class Coco(Layout):
             ann_file = write_list(folder, f"{self.task.name}-{split}", text, ".json")
         images_folder = str((self.root / self.settings.get("images", "")).absolute())
         classes = [category["name"] for category in said["categories"]]
+        if classes != list(self.class_names()):
+            raise UserError(f"{self.task.name}: {file} has its categories in another order than the first split's file")
         return coco_dataset(str(self.root.absolute()), ann_file, images_folder, classes, split != "train")
 
     def class_names(self) -> tuple[str, ...]:
