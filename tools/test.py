@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="print config, size and batch; test nothing")
     parser.add_argument("--shape", nargs=3, type=int, metavar=("C", "H", "W"), help="input of the dry run's count")
     suite = parser.add_argument_group("for a suite")
-    suite.add_argument("--trunk", help="size of MetaNet, timm:NAME, mmpretrain:CONFIG, or a baseline's name")
+    suite.add_argument("--trunk", help="size of MetaNet, timm:NAME, {mmpretrain,mmdet,mmseg}:CONFIG, a name")
     suite.add_argument("--checkpoint", help="the trunk's weights; 'random' for none")
     suite.add_argument("--name", help="what the trunk is called in the results")
     suite.add_argument("--shots", default="10", help="percentages of the labels, k=N a class, all: 1,10,all")

@@ -97,7 +97,7 @@ def _row(word: str, trunks: Mapping[str, Any]) -> dict[str, Any]:
     if colon and library in _LIBRARIES:
         return _of_library(library, name)
     hint = did_you_mean(library, ("timm", *_LIBRARIES)) if colon else did_you_mean(word, known(trunks))
-    raise UserError(f"unknown trunk '{word}'{hint} known: {', '.join(known(trunks))}, timm:NAME, mmpretrain:CONFIG")
+    raise UserError(f"unknown trunk '{word}'{hint}; known: {', '.join(known(trunks))}, timm:NAME, mmpretrain:CONFIG")
 
 
 def _checked(word: str, row: Any) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _checked(word: str, row: Any) -> dict[str, Any]:
     valid = (*_KEYS, *_FACTS)
     for key in row:
         if key not in valid:
-            raise ConfigError(f"trunks.{word}.{key}: unknown key{did_you_mean(key, valid)} valid: {', '.join(valid)}")
+            raise ConfigError(f"trunks.{word}.{key}: unknown key{did_you_mean(key, valid)}; valid: {', '.join(valid)}")
     plain = row.to_dict() if isinstance(row, ConfigDict) else dict(row)
     return plain | dict(backbone=dict(plain["backbone"]))
 
