@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -54,12 +56,9 @@ def explain(config: str, key: str) -> None:
     """Say which file and line of the _base_ chain set KEY (dotted) in CONFIG (a path or a shipped name)."""
     compat.repair_torchvision()  # left out at start
     from interngv.engine.config import explain as origin
-    from interngv.errors import ConfigError
 
-    try:
+    with _mistakes():
         print(origin(config, key))
-    except ConfigError as error:
-        _refuse(str(error))
 
 
 @app.command()
@@ -71,12 +70,9 @@ def lineage(
     import json
 
     from interngv.engine.lineage import of_checkpoint, tree
-    from interngv.errors import UserError
 
-    try:
+    with _mistakes():
         found = of_checkpoint(checkpoint)
-    except UserError as error:
-        _refuse(str(error))
     print(json.dumps(found, indent=2) if as_json else tree(found))
 
 
@@ -89,12 +85,9 @@ def convert(
     """Convert a checkpoint between folders, .pth and .safetensors files; nothing in a file is run."""
     compat.repair_torchvision()  # left out at start
     from interngv.engine.checkpoints import convert as write
-    from interngv.errors import UserError
 
-    try:
+    with _mistakes():
         print(write(source, target, state))
-    except UserError as error:
-        _refuse(str(error))
 
 
 @app.command()
@@ -108,12 +101,9 @@ def export(
     compat.repair_torchvision()  # left out at start
     import interngv.registry  # noqa: F401  (registers the plug-ins)
     from interngv.engine.export import export_task
-    from interngv.errors import UserError
 
-    try:
+    with _mistakes():
         print(*export_task(config, checkpoint, task, out), sep="\n")
-    except UserError as error:
-        _refuse(str(error))
 
 
 @data.command()
@@ -124,13 +114,10 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:
     """Say which sets are present and whole, what is wrong with others, and where to get those that are absent."""
-    from interngv.errors import UserError
     from interngv.gvb import data_status
 
-    try:
+    with _mistakes():
         found = data_status.suite_status(suite, data_root, deep)
-    except UserError as error:
-        _refuse(str(error))
     print(data_status.as_json(found) if as_json else data_status.table(found))
 
 
@@ -140,13 +127,10 @@ def prepare(
     data_root: Annotated[str, typer.Option(help="folder that holds a folder a set")] = "data",
 ) -> None:
     """Convert a set's official files, which lie in its folder, to what is read."""
-    from interngv.errors import UserError
     from interngv.gvb import data_status
 
-    try:
+    with _mistakes():
         print(data_status.prepare(name, data_root))
-    except UserError as error:
-        _refuse(str(error))
 
 
 @gvb.command()
@@ -158,13 +142,10 @@ def compare(
     """Say which differences between two results exceed the noise of the tries."""
     import json
 
-    from interngv.errors import UserError
     from interngv.gvb import report
 
-    try:
+    with _mistakes():
         found = report.compare(a, b)
-    except UserError as error:
-        _refuse(str(error))
     print(json.dumps(found.as_json(), indent=2) if as_json else found.as_text())
 
 
@@ -174,13 +155,10 @@ def report(
     baseline: Annotated[str | None, typer.Option(help="trunk against whose errors the others are measured")] = None,
 ) -> None:
     """Write report.html and report.md anew."""
-    from interngv.errors import UserError
     from interngv.gvb.report import write_report
 
-    try:
+    with _mistakes():
         print(*write_report(folder, baseline), sep="\n")
-    except UserError as error:
-        _refuse(str(error))
 
 
 @app.command(context_settings=PASS_ON)
@@ -204,6 +182,17 @@ def _shipped() -> Path:
 def _run_tool(name: str, arguments: list[str]) -> None:
     tool = _shipped() / "tools" / f"{name}.py"
     raise typer.Exit(subprocess.run([sys.executable, str(tool), *arguments]).returncode)
+
+
+@contextmanager
+def _mistakes() -> Iterator[None]:
+    """A mistake of the user ends the command with one line."""
+    from interngv.errors import UserError
+
+    try:
+        yield
+    except UserError as error:
+        _refuse(str(error))
 
 
 def _refuse(message: str) -> None:

@@ -2,7 +2,7 @@
 
 Paper: INTERN (arXiv 2111.08687), General Vision Benchmark
 Expected: report.html, report.md and results.json in work_dirs/gvb
-Cost: a forward pass over each classification set; minutes to hours of one GPU for each detector and segmenter
+Cost: a forward pass over each classification set, and a whole training for each detector, segmenter and depth head
 Data: interngv data status --suite gvb
 Run: python tools/test.py configs/gvb/suite.py --trunk mn-b4 --checkpoint CHECKPOINT --shots 1,10,100 --tries 3
 Next: interngv gvb compare A B

@@ -113,10 +113,11 @@ class Benchmark:
     def measure(self, cell: Cell, place: Path) -> dict[str, Any]:
         """The cell's scores, and how they came about."""
         protocol, drawn = self._suite.protocols[cell.protocol], self._drawn(cell)
-        judged = self._by_probe if protocol.probe else self._in_host
-        return {"list": self._statistics(cell, drawn), **judged(cell, protocol, drawn, place)}
+        by_probe = protocol.probe is not None
+        found = self._by_probe(cell, protocol, drawn) if by_probe else self._in_host(cell, protocol, drawn, place)
+        return {"list": self._statistics(cell, drawn), **found}
 
-    def _by_probe(self, cell: Cell, protocol: Protocol, drawn: Drawn, place: Path) -> dict[str, Any]:
+    def _by_probe(self, cell: Cell, protocol: Protocol, drawn: Drawn) -> dict[str, Any]:
         """A probe on cached features: one forward pass over the set serves all shots and tries."""
         task = self._tasks[cell.task]
         whole, test = (self._extracted(cell.task, split) for split in ("train", "test"))
@@ -186,7 +187,7 @@ class Benchmark:
             num_workers=self._suite.num_workers,
             device=get_device(),
         )
-        if found.labels.tolist() != np.asarray(self._samples(task, split).labels).tolist():
+        if not np.array_equal(found.labels.numpy(), np.asarray(self._samples(task, split).labels)):
             raise UserError(f"{task}: mmpretrain reads other labels of the split '{split}' than its list has")
         return found
 

@@ -76,10 +76,7 @@ def judge(
     store = Store(folder)
     before = store.newest()
     _check_label(label, spec, before, folder)
-    known = sorted({label, *(one["trunk"] for one in before)})
-    if baseline and baseline not in known:
-        hint = did_you_mean(baseline, known)
-        raise UserError(f"--baseline '{baseline}' has no results{hint}; there are {', '.join(known)}")
+    _check_baseline(baseline, {label, *(one["trunk"] for one in before)})
     benchmark = Benchmark(suite, rows, spec, words, folder)
     results = run(
         wanted,
@@ -89,15 +86,22 @@ def judge(
         check=lambda result: checked([result], str(store.folder)),
         say=lambda line: print(line, flush=True),
     )
+    return _report(folder, suite, store, results, len(wanted), baseline)
+
+
+def _report(
+    folder: Path, suite: Suite, store: Store, results: Sequence[Mapping[str, Any]], wanted: int, baseline: str | None
+) -> Path:
+    """Write the report on these results and all others in the folder, and say how many there are."""
     here = {name_of(result) for result in results}
     report.write(folder, suite.name, [*(one for one in store.newest() if name_of(one) not in here), *results])
     page, text = report.write_report(folder, baseline)
     failed = [result for result in results if result["status"] == "failed"]
-    done, busy = len(results) - len(failed), len(wanted) - len(results)
+    done, busy = len(results) - len(failed), wanted - len(results)
     elsewhere = f", {busy} being measured by other processes" if busy else ""
-    print(f"{done} of {len(wanted)} cells, {len(failed)} failed{elsewhere}: {page}, {text}", flush=True)
-    if len(failed) == len(wanted):
-        raise UserError(f"no cell of {label} has a result; the first failed: {failed[0]['error']}")
+    print(f"{done} of {wanted} cells, {len(failed)} failed{elsewhere}: {page}, {text}", flush=True)
+    if len(failed) == wanted:
+        raise UserError(f"no cell has a result; the first failed: {failed[0]['error']}")
     return page
 
 
@@ -125,6 +129,12 @@ def _check_label(label: str, trunk: TrunkSpec, before: Sequence[Mapping[str, Any
     for one in before:
         if one["trunk"] == label and one["weights_sha256"] != weights_sha256(trunk):
             raise UserError(f"{folder} has results of other weights under the name '{label}': give this one a --name")
+
+
+def _check_baseline(baseline: str | None, trunks: set[str]) -> None:
+    if baseline and baseline not in trunks:
+        known = ", ".join(sorted(trunks))
+        raise UserError(f"--baseline '{baseline}' has no results{did_you_mean(baseline, trunks)}; there are {known}")
 
 
 def _absolute(checkpoint: str | None) -> str | None:

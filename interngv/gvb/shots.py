@@ -20,7 +20,6 @@ import argparse
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -30,6 +29,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from interngv.checkpoint.files import replaced
 from interngv.errors import did_you_mean
 from interngv.gvb.class_counts import SamplesError, Statistics, grouped, statistics, table
 
@@ -179,11 +179,8 @@ def _selected(source: Path, shots: Shots, seed: int) -> tuple[list[str], Statist
 
 def _write_list(source: Path, lines: list[str], shots: Shots, seed: int) -> tuple[Path, str]:
     target = source.with_name(f"{source.stem}_{shots.suffix}{f'_seed{seed}' if seed else ''}{source.suffix}")
-    handle, work = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{line}\n" for line in lines)
-    os.chmod(work, 0o644)
-    os.replace(work, target)
+    with replaced(target) as file:
+        file.writelines(f"{line}\n".encode() for line in lines)
     return target, list_sha256(lines)
 
 

@@ -14,8 +14,8 @@ from interngv.engine.config.places import runner_keys
 from interngv.engine.config.reads import unread_keys
 from interngv.engine.config.source import Origins
 from interngv.errors import ConfigError, did_you_mean
+from interngv.gvb.tasks import KINDS
 
-KINDS = ("classification", "detection", "segmentation", "depth")
 PROBES = ("sgd", "logistic", "ridge", "knn")
 _READ = ("custom_imports", "default_scope")  # of a suite's top-level keys, beside ``suite``
 _KEYS = ("name", "rows", "tasks", "trunks", "data_root", "image_size", "num_workers", "protocols", "default")
@@ -129,7 +129,6 @@ def read_suite(config: str, options: Mapping[str, Any] | None = None) -> Suite:
         default=dict(said["default"]),
         imports=tuple((cfg.get("custom_imports") or {}).get("imports", ())),
     )
-    suite.chosen([])
     for kind, name in suite.default.items():
         if kind not in KINDS or name not in protocols or protocols[name].kind != kind:
             raise ConfigError(f"{path}: suite.default says {kind}={name!r}: no protocol of that kind and name")

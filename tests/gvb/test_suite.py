@@ -6,7 +6,8 @@ import pytest
 
 from interngv.engine.config import load_config, shipped_configs_dir
 from interngv.errors import ConfigError
-from interngv.gvb.suite import KINDS, is_suite, read_suite
+from interngv.gvb.suite import is_suite, read_suite
+from interngv.gvb.tasks import KINDS
 
 SHIPPED = ["gvb/suite.py", "gvb/mini.py"]
 

@@ -49,7 +49,7 @@ def test_published_widths() -> None:
 
 def test_a_trunk_without_maps_says_so() -> None:
     spec = trunks.resolve("mmpretrain:vit-base-p16_64xb64_in1k", "random")
-    assert spec.pooling == "own" and spec.neck is None and spec.widths == ()
+    assert spec.pooling == "own" and spec.widths == ()
     with pytest.raises(UserError, match="gives no feature maps"):
         assert spec.dense
 
@@ -85,7 +85,8 @@ def test_hosts_take_the_spec_as_it_is(word: str) -> None:
     spec = trunks.resolve(word, "random")
     head = dict(type="LinearClsHead", num_classes=3, in_channels=spec.width)
     preprocessor = dict(type="ClsDataPreprocessor", **spec.data_preprocessor)
-    config = dict(type="ImageClassifier", backbone=dict(spec.backbone), neck=spec.neck, head=head)
+    neck = dict(type="GlobalAveragePooling") if spec.pooling == "avg" else None
+    config = dict(type="ImageClassifier", backbone=dict(spec.backbone), neck=neck, head=head)
     model = MODELS.build(config | dict(data_preprocessor=preprocessor, _scope_="mmpretrain"))
     report = trunks.fill(model.backbone, spec)
     assert report.coverage == 1
@@ -101,7 +102,7 @@ def test_a_suites_own_row_goes_before_all_others() -> None:
     rows = {"mn-mini": dict(backbone=backbone, mean=[1, 2, 3], std=[4, 5, 6], to_rgb=False, img_size=64)}
     spec = trunks.resolve("mn-mini", "random", rows)
     assert spec.data_preprocessor == dict(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0], to_rgb=False)
-    assert spec.dense_preprocessor["bgr_to_rgb"] is False and spec.img_size == 64
+    assert spec.to_rgb is False and spec.img_size == 64
 
 
 def test_lite0_wants_its_own_normalisation() -> None:

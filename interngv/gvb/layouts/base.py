@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from interngv.checkpoint.files import replaced
 from interngv.errors import UserError, did_you_mean
 from interngv.gvb.layouts.faults import Fault, Findings, Kind, Problem
 
@@ -154,12 +154,9 @@ def write_list(folder: str | os.PathLike, stem: str, text: str, suffix: str = ".
 
 
 def write_whole(target: Path, content: bytes) -> None:
-    """Write a file under a hidden name beside its place and rename it."""
-    handle, work = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    with os.fdopen(handle, "wb") as file:
+    """Write a file; a crash leaves it as it was or as it shall be."""
+    with replaced(target) as file:
         file.write(content)
-    os.chmod(work, 0o644)
-    os.replace(work, target)
 
 
 def joined(datasets: list[dict[str, Any]]) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from typing import Any, TypedDict, cast
 
 from interngv.checkpoint.files import replaced
 from interngv.errors import UserError
+from interngv.gvb.tasks import KINDS
 
 FORMAT = 1
 NAME = "results.json"
-KINDS = ("classification", "detection", "segmentation", "depth")
 PERCENT = ("accuracy", "per_class", "voc_map", "wider_ap", "mr2", "coco_ap", "miou")  # metrics within 0 and 100
 
 

@@ -56,16 +56,6 @@ class TrunkSpec:
         return {**self.backbone, "out_indices": self.out_indices}
 
     @property
-    def neck(self) -> dict[str, Any] | None:
-        """``neck=`` of mmpretrain's classifier: the mean over the map; None where the backbone pools itself."""
-        return dict(type="mmpretrain.GlobalAveragePooling") if self.pooling == "avg" else None
-
-    @property
     def data_preprocessor(self) -> dict[str, Any]:
         """Normalisation in mmpretrain's words; pictures are loaded as BGR."""
         return dict(mean=list(self.mean), std=list(self.std), to_rgb=self.to_rgb)
-
-    @property
-    def dense_preprocessor(self) -> dict[str, Any]:
-        """Normalisation in mmdet's and mmseg's words."""
-        return dict(mean=list(self.mean), std=list(self.std), bgr_to_rgb=self.to_rgb)
