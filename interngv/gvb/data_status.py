@@ -11,6 +11,8 @@ from interngv.errors import UserError
 from interngv.gvb import layouts, tasks
 from interngv.gvb.layouts.faults import Fault, Findings, Kind
 from interngv.gvb.tasks import Task
+from interngv.gvd import layouts as open_packs
+from interngv.gvd.open_data import pack_facts
 
 STATES = ("verified", "wrong", "absent")
 
@@ -64,14 +66,17 @@ def suite_status(suite: str = "gvb", data_root: str | Path = "data", deep: bool 
 
 
 def prepare(name: str, data_root: str | Path = "data") -> str:
-    """Do what a script can for a task: convert official files that lie in its folder; returns what was done.
+    """Do what a script can for a task: fetch its pack of open data, or convert official files that lie in its folder.
 
-    Nothing is downloaded. Raises UserError for an unknown task, or official files that are absent or damaged.
+    Returns what was done. Raises UserError for an unknown task, a pack that cannot be fetched, or official files that
+    are absent or damaged.
     """
     from interngv.gvb.layouts.conversions import prepare as convert
 
     task = tasks.task(name)
     root = task.root(data_root)
+    if task.pack:
+        return f"{name}: {open_packs.prepare(task.pack, root)}"
     if task.prepare is None:
         return f"{name}: nothing to convert. {_where(task, root)}"
     if not root.is_dir():
@@ -127,6 +132,9 @@ def _has_files(task: Task, root: Path) -> bool:
 
 
 def _where(task: Task, root: Path) -> str:
+    if task.pack:
+        pack = pack_facts(task.pack)
+        return f"`interngv data prepare {task.name}` fetches it, from {pack.registry}'s package {pack.package}"
     convert = f", then `interngv data prepare {task.name}`" if task.prepare else ""
     return f"Get it from {task.source or 'its owner'} and lay it out in {root}: {task.place}{convert}"
 

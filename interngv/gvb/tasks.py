@@ -1,7 +1,8 @@
 """The tasks of GV-B as rows of facts: what they are, what their files are and how they lie.
 
-The 26 rows of the benchmark stand in ``facts/gvb.yml``, those of the mini suite in ``facts/mini.yml``; class names and
-prompt templates in two JSON files beside them. A user's own set joins by one row with the same keys::
+The 26 rows of the benchmark stand in ``facts/gvb.yml``, those of the mini suite in ``facts/mini.yml``, and those of
+sets that registry packages carry in ``facts/open.yml``; class names and prompt templates in two JSON files beside them.
+A user's own set joins by one row with the same keys::
 
     rows = tasks.with_rows({"birds": dict(title="Birds", kind="classification", num_classes=20, metric="accuracy",
                                           layout="folders", settings=dict(folders=dict(train="train", test="val")))})
@@ -19,7 +20,7 @@ from interngv.errors import UserError, did_you_mean
 from interngv.gvb.layouts import LAYOUTS
 
 FACTS = Path(__file__).parent / "facts"
-SUITES = ("gvb", "mini")
+SUITES = ("gvb", "mini", "open")
 KINDS = ("classification", "detection", "segmentation", "depth")
 METRICS = {
     "classification": ("accuracy", "per_class"),
@@ -47,6 +48,8 @@ class Task:
         licence, source: as the set's authors state it; where it comes from.
         place: how to lay the official files out, in words.
         prepare: the conversion that `interngv data prepare` runs (``layouts.archives``), None where none is needed.
+        pack: the pack of open data (:mod:`interngv.gvd.open_data`) that the set is; `interngv data prepare` fetches it
+            and states its licence and source.
         archives: md5 of official archives.
         class_names: in the order of the labels; None where only the files know them.
         prompts: templates for zero-shot classification, ``{c}`` standing for the class name.
@@ -67,6 +70,7 @@ class Task:
     source: str = ""
     place: str = ""
     prepare: str | None = None
+    pack: str | None = None
     archives: Mapping[str, str] = field(default_factory=dict)
     class_names: tuple[str, ...] | None = None
     prompts: tuple[str, ...] = ()
@@ -92,7 +96,7 @@ _TYPES = {
     **dict.fromkeys(("class_names", "prompts"), list | tuple),
     **dict.fromkeys(("title", "kind", "metric", "layout", "folder", "licence", "source", "place", "note"), str),
     "num_classes": int,
-    "prepare": str,
+    **dict.fromkeys(("prepare", "pack"), str),
 }
 _REQUIRED = ("title", "kind", "metric", "layout", "settings")
 

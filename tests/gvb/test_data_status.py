@@ -9,8 +9,9 @@ import miniature
 import pytest
 
 from interngv.errors import UserError
-from interngv.gvb import data_status
+from interngv.gvb import data_status, tasks
 from interngv.gvb.tasks import TASKS, Task, suite
+from interngv.gvd.open_data import OpenDataError
 
 
 def sized(name: str, **sizes: int) -> Task:
@@ -110,6 +111,17 @@ def test_prepare_where_nothing_is_to_be_done(tmp_path: Path) -> None:
     assert data_status.prepare("bccd", tmp_path).startswith("bccd: nothing to convert")
     with pytest.raises(UserError, match="did you mean 'food101'"):
         data_status.prepare("food11", tmp_path)
+
+
+def test_an_open_set_is_fetched(tmp_path: Path) -> None:
+    absent = data_status.status(tasks.task("digits-8x8"), tmp_path)
+    assert absent.advice == "`interngv data prepare digits-8x8` fetches it, from pypi's package scikit-learn"
+    try:
+        said = data_status.prepare("digits-8x8", tmp_path)
+    except OpenDataError as error:
+        pytest.skip(str(error))
+    assert said == f"digits-8x8: {tmp_path / 'digits-8x8'}"
+    assert data_status.status(tasks.task("digits-8x8"), tmp_path, deep=True).state == "verified"
 
 
 def test_the_two_tasks_of_voc_share_a_folder(tmp_path: Path) -> None:

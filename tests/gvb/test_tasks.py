@@ -8,6 +8,7 @@ import pytest
 from interngv.errors import UserError
 from interngv.gvb import tasks
 from interngv.gvb.tasks import TASKS, Task
+from interngv.gvd import open_data
 
 # Classes, metric, and samples for training and test, from gv-benchmark's configs, Elevater's and VTAB's lists.
 SPECIFIED = {
@@ -81,13 +82,18 @@ def test_class_names_stand_in_the_order_of_the_labels() -> None:
 
 
 def test_titles_are_unique_and_metrics_suit_the_kind() -> None:
-    everything = [*TASKS.values(), *tasks.suite("mini").values()]
-    assert len({task.title for task in everything}) == len(everything) == 34
+    everything = [task for suite in tasks.SUITES for task in tasks.suite(suite).values()]
+    assert len({task.title for task in everything}) == len(everything) == 39
     assert all(task.metric in tasks.METRICS[task.kind] for task in everything)
 
 
-def test_the_mini_suite_has_all_kinds() -> None:
-    assert {task.kind for task in tasks.suite("mini").values()} == set(tasks.KINDS)
+@pytest.mark.parametrize("suite", tasks.SUITES)
+def test_a_suite_has_all_kinds(suite: str) -> None:
+    assert {task.kind for task in tasks.suite(suite).values()} == set(tasks.KINDS)
+
+
+def test_open_sets_are_packs() -> None:
+    assert all(open_data.pack_facts(task.pack or "") for task in tasks.suite("open").values())
 
 
 def test_unknown_names_get_the_nearest() -> None:
