@@ -48,7 +48,7 @@ setup(
     packages=find_packages(include=["interngv", "interngv.*"]),
     package_data={"interngv": ["**/*.json", "**/*.yml", "**/*.txt"]},
     install_requires=requirements("runtime"),
-    extras_require={extra: requirements(extra) for extra in ("mm", "openmmlab", "gvb", "dev")},
+    extras_require={extra: requirements(extra) for extra in ("mm", "openmmlab", "gvb", "amateur", "dev")},
     entry_points={"console_scripts": ["interngv = interngv.cli:app"]},
     cmdclass={"build_py": BuildWithShippedFiles},
 )

@@ -19,6 +19,7 @@ suite = dict(
         "logistic": dict(kind="classification", probe="logistic"),
         "ridge": dict(kind="classification", probe="ridge"),
         "knn": dict(kind="classification", probe="knn"),
+        "zero-shot": dict(kind="classification", probe="zero_shot"),
         "linear": dict(kind="classification", config="_base_/gvb/linear-probe.py"),
         "fine-tune": dict(kind="classification", config="_base_/gvb/fine-tune.py"),
         "faster-rcnn": dict(

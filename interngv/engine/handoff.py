@@ -29,7 +29,7 @@ from interngv.errors import ConfigError, UserError, did_you_mean
 from interngv.gva import MetaNet, weights
 from interngv.load_report import LoadReport, StateDict, WeightsError, compare
 
-TRUNKS = ("trunk", "backbone")  # of a multi-task model, of a host model
+TRUNKS = ("trunk", "backbone", "image.trunk")  # of a multi-task model, of a host model, of an image-text model
 _KEYS = ("config", "checkpoint", "select", "coverage")
 
 
@@ -252,10 +252,11 @@ def _parts(model: nn.Module, upstream: Upstream) -> Iterator[tuple[str, nn.Modul
     if upstream.select == "all":
         yield "", model, upstream.state
     elif upstream.select == "trunk":
-        names = [name for name in TRUNKS if isinstance(getattr(model, name, None), nn.Module)]
+        modules = dict(model.named_modules())
+        names = [name for name in TRUNKS if name in modules]
         if not names:
             raise WeightsError(
-                f"upstream.select='trunk': {type(model).__name__} has neither {' nor '.join(TRUNKS)}; "
+                f"upstream.select='trunk': {type(model).__name__} has none of {', '.join(TRUNKS)}; "
                 "say what goes where: select={'PREFIX IN THE CHECKPOINT': 'MODULE OF THE MODEL'}"
             )
         yield names[0], model.get_submodule(names[0]), _trunk_of(upstream)

@@ -1,7 +1,8 @@
-"""General Vision Architecture: the MetaNet family. Needs torch and mmengine only."""
+"""General Vision Architecture: the MetaNet family, and timm's models as trunks. Needs torch and mmengine only."""
 
 from interngv.gva.archs import ARCHS, Arch, Stage
 from interngv.gva.metanet import MetaNet
+from interngv.gva.timm_trunk import TimmTrunk
 from interngv.gva.weights import LoadReport, PretrainedTrunk, WeightsError, load_trunk, to_released
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "MetaNet",
     "PretrainedTrunk",
     "Stage",
+    "TimmTrunk",
     "WeightsError",
     "load_trunk",
     "to_released",

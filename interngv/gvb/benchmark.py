@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,18 @@ from interngv.engine.config import load_config
 from interngv.errors import UserError
 from interngv.gvb import host_run, layouts, probes
 from interngv.gvb.class_counts import statistics
-from interngv.gvb.features import extract
+from interngv.gvb.features import FeatureSet, extract
 from interngv.gvb.features.pictures import versions
-from interngv.gvb.grid import Cell
+from interngv.gvb.grid import NO_SHOTS, Cell
 from interngv.gvb.layouts import Layout, Samples
 from interngv.gvb.metrics import HIGHER_IS_BETTER, evaluator
 from interngv.gvb.shots import Shots, list_sha256, select
 from interngv.gvb.suite import Protocol, Suite
 from interngv.gvb.tasks import Task
 from interngv.gvb.templates import fill
-from interngv.gvb.trunks import TrunkSpec, weights_sha256
+from interngv.gvb.trunks import TrunkSpec, load, weights_sha256
 
+ZERO_SHOT = "zero_shot"  # a probe that learns nothing from a set
 _STRIDES = (4, 8, 16, 32)
 _HOSTS = ("onedl-mmengine", "mmengine", "onedl-mmdetection", "mmdet", "onedl-mmsegmentation", "mmsegmentation", "numpy")
 _PROBES: dict[str, Callable[..., probes.ProbeResult]] = {
@@ -76,13 +77,14 @@ class Benchmark:
         """
         task, protocol = self._tasks[cell.task], self._suite.protocols[cell.protocol]
         drawn = self._drawn(cell)
+        trunk = self._towers if protocol.probe == ZERO_SHOT else self._trunk
         return {
             "kind": task.kind,
             "metric": task.metric,
             "higher_is_better": HIGHER_IS_BETTER[task.metric],
             "list_sha256": drawn.sha256,
             "test_sha256": list_sha256(self._samples(cell.task, "test").names),
-            "weights_sha256": weights_sha256(self._trunk),  # of the whole trunk, also where a host takes its maps only
+            "weights_sha256": weights_sha256(trunk),  # of the whole trunk, also where a host takes its maps only
             "settings_sha256": self._settings_sha256(task, protocol),
             "truth_sha256": self._truth_sha256(cell, drawn),
             "image_size": self._suite.image_size if task.kind == "classification" else None,
@@ -119,6 +121,8 @@ class Benchmark:
 
     def _by_probe(self, cell: Cell, protocol: Protocol, drawn: Drawn) -> dict[str, Any]:
         """A probe on cached features: one forward pass over the set serves all shots and tries."""
+        if protocol.probe == ZERO_SHOT:
+            return self._zero_shot(cell)
         task = self._tasks[cell.task]
         whole, test = (self._extracted(cell.task, split) for split in ("train", "test"))
         train, device = whole.take(drawn.kept), get_device()
@@ -130,17 +134,35 @@ class Benchmark:
             seed=cell.attempt,
         )
         found = _PROBES[protocol.probe or ""](data, **_probe_settings(protocol))
+        return self._of_probe(cell.task, found, whole.images_seen + test.images_seen)
+
+    def _zero_shot(self, cell: Cell) -> dict[str, Any]:
+        """The classes whose prompts are nearest; no training sample is used."""
+        task = self._tasks[cell.task]
+        if not task.prompts:
+            raise UserError(f"{task.name}: zero-shot needs prompts, such as prompts=['a photo of a {{c}}.'] in its row")
         names = self._layout(cell.task).class_names()
+        test = self._extracted(cell.task, "test", self._towers)
+        model: Any = load(self._towers).to(get_device())
+        weights = probes.class_weights(model.encode_text, names, [one.replace("{c}", "{}") for one in task.prompts])
+        found = probes.zero_shot((test.features, test.labels), weights.cpu(), task.metric)
+        return self._of_probe(cell.task, found, test.images_seen)
+
+    @cached_property
+    def _towers(self) -> TrunkSpec:
+        return self._trunk.towers
+
+    def _of_probe(self, task: str, found: probes.ProbeResult, images_seen: int) -> dict[str, Any]:
         return {
             "score": found.score,
             "scores": found.scores,
-            "per_class": dict(zip(names, found.per_class, strict=True)),
+            "per_class": dict(zip(self._layout(task).class_names(), found.per_class, strict=True)),
             "details": {
                 "chosen": found.chosen,
                 "chosen_by": found.chosen_by,
                 "at_edge": list(found.at_edge),
                 "grid": list(found.table),
-                "images_seen": whole.images_seen + test.images_seen,
+                "images_seen": images_seen,
                 **found.details,
             },
         }
@@ -177,10 +199,10 @@ class Benchmark:
             "depth_scale": task.settings.get("scale"),
         }
 
-    def _extracted(self, task: str, split: str) -> Any:
+    def _extracted(self, task: str, split: str, trunk: TrunkSpec | None = None) -> FeatureSet:
         dataset = self._layout(task).dataset(split, None, self._lists)
         found = extract(
-            self._trunk,
+            trunk or self._trunk,
             dataset,
             self._features,
             size=self._suite.image_size,
@@ -193,6 +215,8 @@ class Benchmark:
 
     def _drawn(self, cell: Cell) -> Drawn:
         samples, task = self._samples(cell.task, "train"), self._tasks[cell.task]
+        if cell.shots == NO_SHOTS:
+            return Drawn(samples, np.array([], np.int64))
         classes = task.num_classes if samples.labels is not None else None
         return Drawn(samples, select(samples.names, samples.labels, Shots.parse(cell.shots), cell.attempt, classes))
 

@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 
 from interngv.errors import UserError, did_you_mean
 from interngv.gvb import report, tasks
-from interngv.gvb.benchmark import Benchmark
+from interngv.gvb.benchmark import ZERO_SHOT, Benchmark
 from interngv.gvb.grid import Store, cells, name_of, run
 from interngv.gvb.report.results import checked
 from interngv.gvb.shots import Shots
@@ -65,7 +65,8 @@ def judge(
         raise UserError(f"--tries {tries}: expected 1 or more")
     amounts = list(dict.fromkeys(str(Shots.parse(one)) for one in shots))
     label = name or " ".join([trunk, *([Path(checkpoint).name] if checkpoint else [])])
-    wanted = cells([label], _protocols(suite, rows, protocols), amounts, tries)
+    without_labels = {name for name, one in suite.protocols.items() if one.probe == ZERO_SHOT}
+    wanted = cells([label], _protocols(suite, rows, protocols), amounts, tries, without_labels)
     words: dict[str, Any] = dict(word=trunk, checkpoint=_absolute(checkpoint), trunks=dict(suite.trunks))
     init_default_scope("mmpretrain")
     spec = resolve(**words)

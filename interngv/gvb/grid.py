@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -16,6 +16,7 @@ from interngv.engine.checkpoints.lock import InUse, work_dir_lock
 from interngv.errors import UserError
 
 RESULT = "result.json"
+NO_SHOTS = "0"  # of a protocol that uses no labels
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Cell:
     """One number of a benchmark: a trunk judged on a task by a protocol with some of the labels.
 
     Attributes:
-        shots: as :class:`interngv.gvb.shots.Shots` writes it: ``'10'`` (percent), ``'k=2'`` or ``'all'``.
+        shots: as :class:`interngv.gvb.shots.Shots` writes it: ``'10'`` (percent), ``'k=2'``, ``'all'``; ``NO_SHOTS``.
         attempt: which of the tries; it is the seed of the list and of the training.
     """
 
@@ -37,17 +38,26 @@ class Cell:
         return f"{self.task} {self.trunk} {self.protocol} {self.shots} #{self.attempt}"
 
 
-def cells(trunks: Sequence[str], protocols: Mapping[str, str], shots: Sequence[str], tries: int) -> list[Cell]:
+def cells(
+    trunks: Sequence[str],
+    protocols: Mapping[str, str],
+    shots: Sequence[str],
+    tries: int,
+    without_labels: Collection[str] = (),
+) -> list[Cell]:
     """Every cell, a task after the other, so that what is kept in memory for a task serves all its cells.
 
     All labels are one list: with shots ``'all'`` further tries differ by the training's seed only.
 
     Args:
         protocols: the protocol of each task.
+        without_labels: protocols that use none: one cell serves all shots and tries.
     """
+    amounts = {name: ([NO_SHOTS], 1) if name in without_labels else (shots, tries) for name in protocols.values()}
     return [
         Cell(task, trunk, protocol, shot, attempt)
-        for (task, protocol), trunk, shot, attempt in product(protocols.items(), trunks, shots, range(tries))
+        for (task, protocol), trunk in product(protocols.items(), trunks)
+        for shot, attempt in product(amounts[protocol][0], range(amounts[protocol][1]))
     ]
 
 

@@ -16,7 +16,7 @@ from interngv.engine.config.source import Origins
 from interngv.errors import ConfigError, did_you_mean
 from interngv.gvb.tasks import KINDS
 
-PROBES = ("sgd", "logistic", "ridge", "knn")
+PROBES = ("sgd", "logistic", "ridge", "knn", "zero_shot")
 _READ = ("custom_imports", "default_scope")  # of a suite's top-level keys, beside ``suite``
 _KEYS = ("name", "rows", "tasks", "trunks", "data_root", "image_size", "num_workers", "protocols", "default")
 

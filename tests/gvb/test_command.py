@@ -2,11 +2,13 @@
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pasted_digits
@@ -79,9 +81,12 @@ def run(suite: Path, folder: Path, *more: str, **options: object) -> subprocess.
     return subprocess.run([*command, "--work-dir", str(folder), *more], capture_output=True, text=True, **options)
 
 
-def test_the_plan_lists_the_cells(suite: Path, tmp_path: Path) -> None:
-    done = run(suite, tmp_path / "w", "--tasks", "things,boxes", "--shots", "10,all", "--tries", "2", "--dry-run")
-    lines = [line for line in done.stdout.splitlines() if "mn-mini" in line]
+def test_the_plan_lists_the_cells(suite: Path, tmp_path: Path, capsys: Any) -> None:
+    tool = runpy.run_path(str(ROOT / "tools/test.py"))
+    options = ["--tasks", "things,boxes", "--shots", "10,all", "--tries", "2", "--work-dir", str(tmp_path / "w")]
+    command = [str(suite), "--trunk", "mn-mini", "--checkpoint", "random", *options, "--dry-run"]
+    tool["test"](tool["parse_args"](command))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "mn-mini" in line]
     assert len(lines) == 8 and "boxes mn-mini random faster-rcnn all #1" in lines and not (tmp_path / "w").exists()
 
 

@@ -48,6 +48,7 @@ def test_as_good_as_scikit_learns(name: str) -> None:
     assert result.score == pytest.approx(theirs(name, result.chosen), abs=tolerance)
 
 
+@pytest.mark.slow
 def test_the_logistic_sweep_beats_ridge_and_plain_logistic_regression_of_scikit_learn() -> None:
     score = logistic(ProbeData(TRAIN, TEST, 10)).score
     assert score > accuracy(RidgeClassifier()) and score > 91

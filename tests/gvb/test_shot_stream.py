@@ -92,7 +92,7 @@ def test_seeds_choose_independently() -> None:
     assert all(abs(count - 640) < 5 * np.sqrt(640 * 0.9) for count in shared)
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 64, 1000, 2**12])
+@pytest.mark.parametrize("step", [1, 2, 3, 64, 1000, pytest.param(2**12, marks=pytest.mark.slow)])
 def test_ranks_are_uniform_along_any_stride(step: int) -> None:
     """Chi-squared of 256 equal bins, 255 degrees of freedom: within six standard deviations."""
     ranks = position_ranks(10**6, 4096 * step, seed=1)[::step]

@@ -52,7 +52,7 @@ class FeatureSet:
     def __len__(self) -> int:
         return len(self.names)
 
-    def take(self, rows: Sequence[int]) -> "FeatureSet":
+    def take(self, rows: Sequence[int] | np.ndarray) -> "FeatureSet":
         """The samples of some rows in their order, such as :func:`interngv.gvb.shots.select` gives."""
         index = torch.as_tensor(rows, dtype=torch.int64)
         names = tuple(self.names[row] for row in index.tolist())

@@ -2,7 +2,6 @@
 
 from interngv.gvb.trunks.loading import build, fill, load, pooled, weights_sha256
 from interngv.gvb.trunks.spec import TrunkSpec
-from interngv.gvb.trunks.timm_trunk import TimmTrunk
 from interngv.gvb.trunks.words import known, resolve
 
-__all__ = ["TimmTrunk", "TrunkSpec", "build", "fill", "known", "load", "pooled", "resolve", "weights_sha256"]
+__all__ = ["TrunkSpec", "build", "fill", "known", "load", "pooled", "resolve", "weights_sha256"]

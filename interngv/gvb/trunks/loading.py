@@ -5,7 +5,6 @@ import hashlib
 import json
 import logging
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from interngv.checkpoint.codec import as_bytes
 from interngv.engine import handoff
 from interngv.gva import MetaNet, weights
+from interngv.gva.timm_trunk import by_timm
 from interngv.gvb.trunks.measure import skeleton
 from interngv.gvb.trunks.spec import TrunkSpec
 from interngv.load_report import LoadReport, StateDict, WeightsError, is_counter, same_names
@@ -116,7 +116,7 @@ def _renamed(state: StateDict, spec: TrunkSpec, inner: nn.Module) -> dict[str, T
         names = getattr(whole, _INNER, whole).state_dict()
         pairs, _ = weights.match(found, names, weights.keeps_order(spec.checkpoint))
         return _unique((ours, found[theirs]) for ours, theirs in pairs.items())
-    return _by_timm(found, inner)
+    return by_timm(found, inner)
 
 
 def _rewritten(state: StateDict, spec: TrunkSpec) -> dict[str, Tensor]:
@@ -133,17 +133,6 @@ def _below_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
     prefix = next((f"{one}." for one in handoff.TRUNKS if any(name.startswith(f"{one}.") for name in state)), "")
     below = ((name.removeprefix(prefix), value) for name, value in state.items() if name.startswith(prefix))
     return _unique((name.removeprefix(f"{_INNER}."), value) for name, value in below)
-
-
-def _by_timm(state: dict[str, Tensor], inner: nn.Module) -> dict[str, Tensor]:
-    """As timm itself reads files of other projects for this family of models (names, position tables, ...)."""
-    convert = getattr(sys.modules[type(inner).__module__], "checkpoint_filter_fn", None)
-    if convert is None or not type(inner).__module__.startswith("timm."):
-        return state
-    try:
-        return dict(convert(dict(state), inner))
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):  # no file of this family
-        return state
 
 
 def _unique(items: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:

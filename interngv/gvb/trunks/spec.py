@@ -1,10 +1,11 @@
 """What GV-B must know of a trunk: its backbone config, its input, its outputs, its weights."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from interngv.engine import handoff
 from interngv.errors import UserError
 
 
@@ -26,6 +27,7 @@ class TrunkSpec:
         seed: of a random trunk's initialisation; None for one with a checkpoint.
         rewrites: ``(pattern, replacement)`` that turn a checkpoint's names into the backbone's, in this order.
         by_order: the checkpoint's names differ and its tensors come in the order of the backbone's.
+        image_text: config of the image-text model to which the trunk belongs, whose text tower zero-shot needs.
         source: where the weights are from.
         licence: of the weights, None where it is not known.
     """
@@ -45,6 +47,7 @@ class TrunkSpec:
     seed: int | None = None
     rewrites: tuple[tuple[str, str], ...] = ()
     by_order: bool = False
+    image_text: Mapping[str, Any] | None = None
     source: str | None = None
     licence: str | None = None
 
@@ -54,6 +57,20 @@ class TrunkSpec:
         if not self.out_indices:
             raise UserError(f"trunk {self.name} gives no feature maps, which detection, segmentation and depth need")
         return {**self.backbone, "out_indices": self.out_indices}
+
+    @property
+    def towers(self) -> "TrunkSpec":
+        """The whole image-text model as a trunk: its feature is that which it shares with texts.
+
+        Raises:
+            UserError: the trunk belongs to no such model.
+        """
+        if self.image_text is None:
+            raise UserError(
+                f"zero-shot needs a text tower, and trunk {self.name} has none: give the config of an image-text model"
+            )
+        whole = (("^", f"{handoff.TRUNKS[1]}."),)  # every tensor of the checkpoint, as if the model were a backbone
+        return replace(self, backbone=self.image_text, pooling="own", out_indices=(), rewrites=whole)
 
     @property
     def data_preprocessor(self) -> dict[str, Any]:

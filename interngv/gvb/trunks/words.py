@@ -4,6 +4,7 @@
 * an arch of :data:`interngv.gva.ARCHS`: ``mn-b4``
 * a row of ``facts/baselines.yml``: ``efficientnet-lite0``, ``swav``
 * ``timm:NAME``: any timm model
+* a config of interngv, such as a stage's: its model's trunk, by default with the last weights of its own work dir
 * ``mmpretrain:CONFIG``, ``mmdet:CONFIG``, ``mmseg:CONFIG``: the backbone of a config that the library ships
 """
 
@@ -14,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 
 from interngv.compat import HOSTS, spec
+from interngv.engine import handoff
+from interngv.engine.checkpoints.latest import latest_checkpoint
 from interngv.engine.config import load_config
 from interngv.errors import ConfigError, UserError, did_you_mean, nearest
-from interngv.gva import ARCHS
-from interngv.gvb.trunks import measure, timm_trunk
+from interngv.gva import ARCHS, timm_trunk
+from interngv.gvb.trunks import measure
 from interngv.gvb.trunks.spec import TrunkSpec
 from interngv.gvd import open_data
 
@@ -29,6 +32,7 @@ IMAGENET: dict[str, Any] = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.
 RANDOM = "random"
 _LIBRARIES = ("mmpretrain", "mmdet", "mmseg")
 _KEYS = ("backbone", "mean", "std", "to_rgb", "img_size", "out_indices", "rewrites", "by_order", "checkpoint", "pack")
+_IMAGE_TEXT = "image_text"
 _FACTS = ("title", "weights", "licence", "source", "confidence")
 
 
@@ -65,6 +69,7 @@ def resolve(word: str, checkpoint: str | None = None, trunks: Mapping[str, Any] 
         seed=seed,
         rewrites=tuple((pattern, text) for pattern, text in row.get("rewrites") or ()),
         by_order=bool(row.get("by_order")),
+        image_text=row.get(_IMAGE_TEXT),
         source=row.get("weights"),
         licence=row.get("licence"),
     )
@@ -96,8 +101,12 @@ def _row(word: str, trunks: Mapping[str, Any]) -> dict[str, Any]:
         return _timm(name)
     if colon and library in _LIBRARIES:
         return _of_library(library, name)
+    if word.endswith(".py") or "/" in word:
+        return _of_config(word)
     hint = did_you_mean(library, ("timm", *_LIBRARIES)) if colon else did_you_mean(word, known(trunks))
-    raise UserError(f"unknown trunk '{word}'{hint}; known: {', '.join(known(trunks))}, timm:NAME, mmpretrain:CONFIG")
+    raise UserError(
+        f"unknown trunk '{word}'{hint}; known: {', '.join(known(trunks))}, timm:NAME, mmpretrain:CONFIG, a config"
+    )
 
 
 def _checked(word: str, row: Any) -> dict[str, Any]:
@@ -128,20 +137,44 @@ def _timm(name: str) -> dict[str, Any]:
     )
 
 
+def _of_config(word: str) -> dict[str, Any]:
+    """The trunk of a config's model: of a stage, of an image-text model, or of a host's."""
+    cfg = load_config(word)
+    model = ConfigDict(cfg.get("model") or {}).to_dict()
+    image = model.get("image") or {}
+    backbone = model.get("trunk") or model.get("backbone") or image.get("trunk")
+    if not isinstance(backbone, Mapping):
+        raise UserError(f"trunk {word}: the config's model has no trunk, backbone or image tower")
+    last = latest_checkpoint(handoff.work_dir(cfg))
+    weights = dict(checkpoint=str(last)) if last else {}
+    given = model.get("data_preprocessor") or {}
+    scope = cfg.get("default_scope")
+    row = dict(backbone=_without_weights(backbone, scope), **_normalisation(given), **weights)
+    return row | ({_IMAGE_TEXT: _without_weights(model, scope)} if image and model.get("text") else {})
+
+
+def _without_weights(backbone: Mapping[str, Any], scope: str | None) -> dict[str, Any]:
+    """Weights come from --checkpoint; these keys would fetch some."""
+    plain = {key: value for key, value in backbone.items() if key not in ("init_cfg", "pretrained")}
+    return plain | ({"_scope_": scope} if scope else {})
+
+
+def _normalisation(given: Mapping[str, Any]) -> dict[str, Any]:
+    to_rgb = bool(given.get("to_rgb", given.get("bgr_to_rgb", False)))
+    return dict(mean=given["mean"], std=given["std"], to_rgb=to_rgb) if given.get("mean") else {}
+
+
 def _of_library(library: str, name: str) -> dict[str, Any]:
     """The backbone of a config that a host library ships, with the config's own normalisation."""
     cfg = load_config(f"{library}::{_shipped(library, name)}")
     model = cfg.get("model") or {}
     if not isinstance(model.get("backbone"), Mapping):
         raise UserError(f"trunk {library}:{name}: the config's model has no backbone")
-    backbone = Config(dict(model["backbone"])).to_dict()
-    for source in ("init_cfg", "pretrained"):  # weights come from --checkpoint; these two would fetch some
-        backbone.pop(source, None)
+    backbone = ConfigDict(model["backbone"]).to_dict()
     given = model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
-    to_rgb = bool(given.get("to_rgb", given.get("bgr_to_rgb", False)))
     size = backbone.get("img_size", 224)
-    row = dict(backbone={**backbone, "_scope_": library}, img_size=size if isinstance(size, int) else size[-1])
-    return row | (dict(mean=given["mean"], std=given["std"], to_rgb=to_rgb) if given.get("mean") else {})
+    side = size if isinstance(size, int) else size[-1]
+    return dict(backbone=_without_weights(backbone, library), img_size=side, **_normalisation(given))
 
 
 def _shipped(library: str, name: str) -> str:

@@ -4,12 +4,13 @@ mmpretrain's ``TIMMBackbone`` takes the model's own pooling away (a class token,
 pool), and its maps rename the tensors of many families. Here both forms have timm's names.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from interngv.errors import UserError, did_you_mean
 from interngv.registry import MODELS
@@ -47,11 +48,25 @@ class TimmTrunk(BaseModule):
             # Unused layers would have parameters without a gradient, which DDP refuses.
             prune(list(self.out_indices), prune_norm=True, prune_head=True)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        if self.out_indices is None:
+    def forward(self, x: Tensor, cells: bool = False) -> tuple[Tensor, ...]:
+        """``cells`` puts what the model's pooling sees, (B, P, C) row by row, before the pooled feature."""
+        if self.out_indices is not None:
+            maps = self.timm_model.forward_intermediates(x, indices=list(self.out_indices), intermediates_only=True)
+            return tuple(one.contiguous() for one in maps)
+        if not cells:
             return (self.timm_model(x),)
-        maps = self.timm_model.forward_intermediates(x, indices=list(self.out_indices), intermediates_only=True)
-        return tuple(one.contiguous() for one in maps)
+        unpooled = self.timm_model.forward_features(x)
+        return _cells(self.timm_model, unpooled), self.timm_model.forward_head(unpooled)
+
+
+def _cells(model: Any, unpooled: Tensor) -> Tensor:
+    if unpooled.ndim not in (3, 4):
+        raise UserError(f"timm's {type(model).__name__} gives {tuple(unpooled.shape)} before its head, which is no map")
+    if unpooled.ndim == 3:  # tokens, behind the class token and registers
+        return unpooled[:, getattr(model, "num_prefix_tokens", 0) :]
+    if getattr(model, "output_fmt", "NCHW") == "NHWC":
+        return unpooled.flatten(1, 2)
+    return unpooled.flatten(2).transpose(1, 2)
 
 
 def library() -> ModuleType:
@@ -74,3 +89,18 @@ def check_name(model_name: str) -> None:
         raise UserError(
             f"timm's {name} has no weights '{tag}'{did_you_mean(tag, tags)} known: {', '.join(sorted(tags))}"
         )
+
+
+def by_timm(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """A state dict as timm itself reads files of other projects for this family of models.
+
+    Names become timm's and position tables are resampled; the state is returned as it is where the model is none of
+    timm's or the file is none of the family's.
+    """
+    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    if convert is None or not type(model).__module__.startswith("timm."):
+        return dict(state)
+    try:
+        return dict(convert(dict(state), model))
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):  # no file of this family
+        return dict(state)
