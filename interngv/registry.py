@@ -12,23 +12,33 @@ from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import VISBACKENDS as MMENGINE_VISBACKENDS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
 
 DATASETS = Registry(
-    "dataset", parent=MMENGINE_DATASETS, scope="interngv", locations=["interngv.gvb.layouts.depth_pairs"]
+    "dataset",
+    parent=MMENGINE_DATASETS,
+    scope="interngv",
+    locations=["interngv.gvb.layouts.depth_pairs", "interngv.amateur"],
 )
 HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="interngv", locations=["interngv.engine"])
 LOOPS = Registry("loop", parent=MMENGINE_LOOPS, scope="interngv", locations=["interngv.engine"])
-METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="interngv", locations=["interngv.gvb.metrics"])
+METRICS = Registry(
+    "metric", parent=MMENGINE_METRICS, scope="interngv", locations=["interngv.gvb.metrics", "interngv.amateur"]
+)
 MODELS = Registry(
-    "model", parent=MMENGINE_MODELS, scope="interngv", locations=["interngv.gva", "interngv.engine", "interngv.gvb"]
+    "model",
+    parent=MMENGINE_MODELS,
+    scope="interngv",
+    locations=["interngv.gva", "interngv.engine", "interngv.gvb", "interngv.amateur"],
 )
 OPTIM_WRAPPERS = Registry(
     "optim_wrapper", parent=MMENGINE_OPTIM_WRAPPERS, scope="interngv", locations=["interngv.engine"]
 )
 STRATEGIES = Registry("strategy", parent=MMENGINE_STRATEGIES, scope="interngv", locations=["interngv.engine"])
+TRANSFORMS = Registry("transform", parent=MMENGINE_TRANSFORMS, scope="interngv", locations=["interngv.amateur"])
 VISBACKENDS = Registry("vis_backend", parent=MMENGINE_VISBACKENDS, scope="interngv", locations=["interngv.engine"])
 WEIGHT_INITIALIZERS = Registry(
     "weight initializer", parent=MMENGINE_WEIGHT_INITIALIZERS, scope="interngv", locations=["interngv.gva"]

@@ -1,11 +1,38 @@
 """Fixtures for all tests: real pictures, from the shared folder where it is, else from installed libraries."""
 
+import gc
 import os
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from mmengine.config import utils as config_files
+from mmengine.registry import DefaultScope
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_stays_is_not_searched() -> None:
+    """Objects of imports and earlier modules leave the garbage collector, which every data set of mmengine calls."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def host_indices_are_read_once() -> Iterator[None]:
+    """mmengine parses the whole model index of a host for every base config ``host::file``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config_files, "load", cache(config_files.load))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_scope_is_left_behind() -> Iterator[None]:
+    """mmengine's default scope outlives the run that set it: the next test would look its names up in that host."""
+    yield
+    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(scope="session")

@@ -70,12 +70,14 @@ def test_extension_needs_a_compiled_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert compat.extension("plain_package", "_C") is None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(TORCHVISION is None, reason="needs torchvision")
 def test_whole_agrees_with_torchvision_itself() -> None:
     bare = run("import torchvision; torchvision.extension._assert_has_ops()")
     assert compat.torchvision_is_whole() == (bare.returncode == 0), bare.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(TORCHVISION is None, reason="needs torchvision")
 def test_torchvision_imports_after_interngv_and_its_models_run() -> None:
     code = (
@@ -120,6 +122,7 @@ def test_repair_twice_declares_once() -> None:
     assert compat._declared == kept
 
 
+@pytest.mark.slow
 def test_import_costs_little_more_than_torch_and_mmengine() -> None:
     pytest.importorskip("mmengine")
     code = (

@@ -11,7 +11,7 @@ from interngv.gva import ARCHS
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
-SUITES = [CONFIGS / "gvb/suite.py", CONFIGS / "gvb/mini.py"]
+SUITES = [CONFIGS / f"gvb/{name}.py" for name in ("suite", "mini", "open")]
 SHIPPED = sorted(path for path in CONFIGS.rglob("*.py") if "_base_" not in path.parts)
 RUNNABLE = [path for path in SHIPPED if path not in SUITES]
 FULL_SIZE = {

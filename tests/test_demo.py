@@ -62,7 +62,16 @@ def test_a_step_is_kept_until_its_inputs_change(demo, monkeypatch, tmp_path: Pat
     assert len(calls) == 8
 
 
-def test_a_failing_tool_shows_the_end_of_its_log(demo, tmp_path: Path) -> None:
+def test_a_failing_tool_shows_the_end_of_its_log(demo, monkeypatch, tmp_path: Path) -> None:
+    (tmp_path / "fails.py").write_text("import sys\nprint('first', *range(40), sys.argv[1], sep='\\n')\nsys.exit(2)\n")
+    monkeypatch.setattr(demo, "TOOLS", tmp_path)
+    with pytest.raises(SystemExit, match=r"(?s)fails.py last ended with status 2:.*39\nlast\n$") as stopped:
+        demo.tool("fails.py", ["last"], tmp_path / "run")
+    assert "first" not in str(stopped.value) and "first\n0\n" in (tmp_path / "run/fails.py.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_refusal_of_a_real_tool_is_shown(demo, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"(?s)train.py no_such_config.py ended with status 2:.*no_such_config"):
         demo.tool("train.py", ["no_such_config.py"], tmp_path)
 

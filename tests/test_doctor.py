@@ -188,10 +188,6 @@ def test_a_host_that_is_not_installed_is_absent(monkeypatch: pytest.MonkeyPatch)
     assert "interngv[mm]" in found.detail
 
 
-def test_trunk_probe_works() -> None:
-    assert doctor._try("trunk").status == "works"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("probe", ["classify", "detect", "segment", "depth", "two_processes"])
 def test_probe_works_where_its_host_is_installed(probe: str) -> None:
@@ -199,3 +195,8 @@ def test_probe_works_where_its_host_is_installed(probe: str) -> None:
     if found.status == "absent":
         pytest.skip(found.detail)
     assert found.status == "works", found.detail
+
+
+@pytest.mark.slow
+def test_trunk_probe_works() -> None:
+    assert doctor._try("trunk").status == "works"

@@ -86,6 +86,7 @@ def test_gva_imports_torch_and_mmengine_only(file: Path) -> None:
     assert third <= {"torch", "mmengine", "interngv"}
 
 
+@pytest.mark.slow
 def test_gva_imports_and_runs_where_every_host_is_blocked() -> None:
     code = f"""
 import sys

@@ -6,6 +6,9 @@
   halved by the sha256 of the row number, so the split is fixed and needs no random generator.
 * ``tree-crowns``, ``nuclei``, ``motorcycle``: chips of one or two large pictures, with boxes, masks and depth
   (:mod:`interngv.gvd.chips`).
+* ``fluent-emoji``, ``tuxpaint-stamps``: pictures with captions (:mod:`interngv.gvd.captions`). The second package is
+  161 MB, most of them sounds.
+* ``openmoji``: one JSON file with the names of emoji.
 * ``efficientnet-lite0``: a trunk's weights, one ``.pth`` file.
 * ``wordnet``: the dictionary's own files, which :class:`interngv.amateur.text.WordNet` reads.
 
@@ -22,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interngv.gvd import chips, open_data
+from interngv.gvd import captions, chips, open_data
 
 STAMP = ".prepared"
 LAYOUT_VERSION = 1
@@ -37,16 +40,28 @@ def prepare(name: str, out_dir: str | os.PathLike | None = None, cache: str | os
     pack = open_data.pack_facts(name)
     target = Path(out_dir) if out_dir is not None else Path("data") / name
     stamp = f"{name} {pack.sha256} layout {LAYOUT_VERSION}\n"
-    if (target / STAMP).is_file() and (target / STAMP).read_text() == stamp:
-        return target
-    if target.exists() and not (target / STAMP).is_file():
-        raise open_data.OpenDataError(f"{target} exists and does not come from here: move it away to prepare '{name}'")
-    source = open_data.fetch(name, cache)
-    try:
-        _write(LAYOUTS[name], source, target, stamp)
-    except OSError as error:
-        raise open_data.OpenDataError(f"cannot write '{name}' to {target}: {error.strerror or error}") from error
+    if not is_finished(target, stamp):
+        for other in pack.needs:
+            open_data.fetch(other, cache)
+        write_folder(LAYOUTS[name], open_data.fetch(name, cache), target, stamp)
     return target
+
+
+def is_finished(target: Path, stamp: str) -> bool:
+    """Whether a folder was written whole with this stamp; raises OpenDataError for one that was not made here."""
+    if (target / STAMP).is_file():
+        return (target / STAMP).read_text() == stamp
+    if target.exists():
+        raise open_data.OpenDataError(f"{target} exists and does not come from here: move it away to prepare the set")
+    return False
+
+
+def write_folder(layout: Callable[[Path, Path], None], source: Path, target: Path, stamp: str) -> None:
+    """Let a layout write what it makes of ``source``; raises OpenDataError where that is not possible."""
+    try:
+        _write(layout, source, target, stamp)
+    except OSError as error:
+        raise open_data.OpenDataError(f"cannot write {target}: {error.strerror or error}") from error
 
 
 def _write(layout: Callable[[Path, Path], None], source: Path, target: Path, stamp: str) -> None:
@@ -111,6 +126,9 @@ LAYOUTS: dict[str, Callable[[Path, Path], None]] = {
     "motorcycle": chips.motorcycle,
     "efficientnet-lite0": _copy,
     "wordnet": _copy,
+    "openmoji": _copy,
+    "fluent-emoji": captions.fluent_emoji,
+    "tuxpaint-stamps": captions.tuxpaint_stamps,
 }
 
 

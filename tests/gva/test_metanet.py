@@ -52,10 +52,15 @@ MIXED = dict(
     ],
 )
 SMALL = ["mn-mini", "mn-b1", "uninet-b0", MIXED]
+QUICK = ("mn-mini", "mn-b4", "uninet-b0")  # one of each family, in the tests that run deep nets on the meta device
 
 
 def name_of(arch) -> str:
     return arch if isinstance(arch, str) else "mixed"
+
+
+def slow_unless(quick: bool, *values):
+    return pytest.param(*values, marks=() if quick else pytest.mark.slow)
 
 
 def on_meta(arch, **kwargs) -> MetaNet:
@@ -85,26 +90,23 @@ def test_mn_mini_is_small():
 
 
 def classifier_multiply_adds(arch: str, size: int) -> int:
-    with torch.device("meta"):
-        net = MetaNet(arch)
-        return multiply_adds(net, torch.empty(1, 3, size, size)) + 1280 * 1000
+    return multiply_adds(on_meta(arch), torch.empty(1, 3, size, size, device="meta")) + 1280 * 1000
 
 
 def test_multiply_adds_of_mn_b4_are_exact():
     assert classifier_multiply_adds("mn-b4", 224) == 3_167_691_520
 
 
-@pytest.mark.parametrize(("arch", "size"), GIGA_MULTIPLY_ADDS)
+@pytest.mark.parametrize(("arch", "size"), [slow_unless(key[0] in QUICK, *key) for key in GIGA_MULTIPLY_ADDS])
 def test_multiply_adds_round_to_the_published_ones(arch, size):
     assert classifier_multiply_adds(arch, size) / 1e9 == pytest.approx(GIGA_MULTIPLY_ADDS[arch, size], rel=2e-3)
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", [slow_unless(arch in QUICK, arch) for arch in ARCHS])
 @pytest.mark.parametrize("size", [(224, 224), (65, 127)])
 def test_levels_have_strides_4_to_32_and_the_widths_of_the_table(arch, size):
     net = on_meta(arch, out_indices=(0, 1, 2, 3, 4))
-    with torch.device("meta"):
-        maps = net.eval()(torch.empty(2, 3, *size))
+    maps = net.eval()(torch.empty(2, 3, *size, device="meta"))
     widths = [ARCHS[arch].stages[s].channels for s in (1, 2, 4, 5)]
     assert net.out_channels == (*widths, 1280)
     for level, (width, stride) in enumerate(zip([*widths, 1280], (4, 8, 16, 32, 32), strict=True)):
@@ -124,7 +126,7 @@ def test_any_input_size_gives_finite_contiguous_maps(arch, size):
         assert out.is_contiguous()
 
 
-@pytest.mark.parametrize("arch", SMALL, ids=name_of)
+@pytest.mark.parametrize("arch", [slow_unless(arch in ("mn-mini", MIXED), arch) for arch in SMALL], ids=name_of)
 @pytest.mark.parametrize("out_indices", [(4,), (0, 1, 2, 3), (0, 1), (2,)])
 def test_gradients_reach_every_parameter(arch, out_indices):
     net = randomised(arch, out_indices=out_indices).eval()  # batch statistics would cancel biases in front of a norm

@@ -33,19 +33,26 @@ def test_released_weights_give_the_released_forward(arch):
     assert difference < 1e-5
 
 
-@pytest.mark.parametrize("arch", RELEASED)
+@pytest.fixture(scope="module", params=[RELEASED[0], *(pytest.param(x, marks=pytest.mark.slow) for x in RELEASED[1:])])
+def loaded(request):
+    """A released trunk's tensors and a trunk that holds them."""
+    theirs, ours = released(request.param).state_dict(), MetaNet(request.param)
+    load_trunk(ours, theirs)
+    return request.param, theirs, ours
+
+
 @pytest.mark.parametrize("prefix", ["", "backbone.", "module.", "model.backbone.gv_global."])
-def test_round_trip_through_the_released_layout(arch, prefix):
-    theirs, ours = released(arch), MetaNet(arch)
-    load_trunk(ours, theirs.state_dict())
-    back = to_released(ours, template=theirs.state_dict(), prefix=prefix)
-    assert set(back) == {prefix + key for key in theirs.state_dict()}
-    for key, value in theirs.state_dict().items():
+def test_round_trip_through_the_released_layout(loaded, prefix):
+    arch, theirs, ours = loaded
+    back = to_released(ours, template=theirs, prefix=prefix)
+    assert set(back) == {prefix + key for key in theirs}
+    for key, value in theirs.items():
         torch.testing.assert_close(back[prefix + key], value, rtol=0, atol=0)
     again = MetaNet(arch)
     load_trunk(again, select_trunk(to_released(ours, prefix=prefix)), coverage=1.0)
+    found = again.state_dict()
     for key, value in ours.state_dict().items():
-        assert torch.equal(again.state_dict()[key], value), key
+        assert torch.equal(found[key], value), key
 
 
 def test_a_generalists_file_asks_for_the_task():

@@ -28,7 +28,7 @@ model = dict(
     type="interngv.ImageTextModel",
     image=dict(trunk=dict(type="interngv.MetaNet", arch="mn-mini"), embed_dim=16),
     text=tower,
-    losses=dict(clip=dict(type="interngv.InfoNCE", pairs="first", weight=1.0)),
+    losses=dict(clip=dict(type="interngv.InfoNCE", pairs="first")),
     tokenizer=dict(type="interngv.BPETokenizer", vocabulary={vocabulary!r}, context_length=16),
     data_preprocessor=dict(type="SelfSupDataPreprocessor", mean=[128, 128, 128], std=[64, 64, 64], to_rgb=True),
 )

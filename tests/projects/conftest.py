@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.registry import DefaultScope
 
 sys.path.insert(0, str(Path(__file__).parent))
 import pasted_digits
@@ -20,13 +19,12 @@ Classes = dict[str, tuple[str, ...]]  # of each set, where they differ from the 
 
 @pytest.fixture(autouse=True)
 def host_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The forks' distribution names for mmengine, as host_tool.py gives them; scope and threads as before after it."""
+    """The forks' distribution names for mmengine, as host_tool.py gives them; as many threads as before after it."""
     monkeypatch.setitem(MODULE2PACKAGE, "mmseg", "mmseg")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-    DefaultScope._instance_dict.clear()
 
 
 def _cells(source: Path, target: Path) -> None:

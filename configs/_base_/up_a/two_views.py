@@ -1,10 +1,8 @@
-"""Two views of a picture at 224, MoCo v2's augmentation (arXiv 2003.04297), which DeCLIP's released code trains with.
+"""Two views of a picture at 224 as in DeCLIP's released code: MoCo v2's augmentation (arXiv 2003.04297).
 
-A data set's config makes its pipelines of these parts: `_base_.load + _base_.views + caption + _base_.pack` to train, with
-a `caption = [dict(type="interngv.EncodeCaption", ...)]` of its own, and `_base_.load + _base_.centre + ...` to test. A
-config at another size repeats `views` and `centre` with its own crop steps and takes the rest from here: `_base_.jitter`.
-Mean and deviation are ImageNet's, as MoCo v2 has them; public CLIP weights want CLIP's own. DeCLIP tests on pictures
-whose shorter side is size * 256 / 224.
+A config puts its interngv.EncodeCaption between: `_base_.load + _base_.views + [caption] + _base_.pack`. One
+at another size repeats `crop` and `views` and takes the rest from here: `_base_.load`, `_base_.jitter`, `_base_.pack`.
+Mean and deviation are ImageNet's, as MoCo v2 has them; public CLIP weights want CLIP's own.
 """
 
 data_preprocessor = dict(
@@ -22,17 +20,12 @@ jitter = [
     dict(type="GaussianBlur", prob=0.5, magnitude_range=(0.1, 2.0), magnitude_std="inf"),  # evenly from the range
     dict(type="RandomFlip", prob=0.5, direction="horizontal"),
 ]
-pack = [
-    dict(
-        type="PackInputs",
-        algorithm_keys=("text", "caption_id", "masked_text", "masked_targets"),
-        meta_keys=("sample_idx", "img_path"),
-    )
-]
+keys = ("text", "caption_id", "masked_text", "masked_targets")
+pack = [dict(type="PackInputs", algorithm_keys=keys, meta_keys=("sample_idx", "img_path"))]
 
 crop = [dict(type="RandomResizedCrop", scale=224, crop_ratio_range=(0.2, 1.0), backend="pillow")]
 views = [dict(type="MultiView", num_views=2, transforms=[crop + jitter])]
-centre = [
-    dict(type="ResizeEdge", scale=256, edge="short", backend="pillow"),
-    dict(type="CenterCrop", crop_size=224),
-]
+train_dataloader = dict(
+    collate_fn=dict(type="default_collate"),  # a batch of each view, as the preprocessor takes them
+    dataset=dict(type="interngv.ImageTextPairs", pipeline=load + views + pack),
+)

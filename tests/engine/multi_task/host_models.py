@@ -1,6 +1,7 @@
 """Seven unmodified host models, as configs without a backbone, each with a batch of two labelled real photographs."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -91,24 +92,31 @@ def depth_estimator() -> ConfigDict:
     )
 
 
-def of_project(file: str) -> ConfigDict:
+@cache
+def _model_of(file: str) -> ConfigDict:
+    if "::" in file:
+        return get_config(file).model
     with patch.dict(MODULE2PACKAGE, mmseg="mmseg"):  # the fork's distribution name
-        model = Config.fromfile(PROJECTS / file).model
+        return Config.fromfile(PROJECTS / file).model
+
+
+def read(file: str) -> ConfigDict:
+    """A copy of the model of a project's or (``host::file``) a host's config, without its backbone."""
+    model = deepcopy(_model_of(file))
     del model.backbone
     return model
 
 
 def retinanet() -> ConfigDict:
-    model = get_config("mmdet::retinanet/retinanet_r50_fpn_1x_coco.py").model
+    model = read("mmdet::retinanet/retinanet_r50_fpn_1x_coco.py")
     model.type = "mmdet.RetinaNet"
-    del model.backbone
     model.neck.update(in_channels=CHANNELS, out_channels=32)
     model.bbox_head.update(num_classes=3, in_channels=32, feat_channels=32, stacked_convs=1)
     return model
 
 
 def upernet() -> ConfigDict:
-    model = of_project("mmseg_upernet/upernet_mn-mini_150i_people-seg.py")
+    model = read("mmseg_upernet/upernet_mn-mini_150i_people-seg.py")
     model.data_preprocessor.size = (HEIGHT, WIDTH)
     return model
 
@@ -154,8 +162,8 @@ PYRAMID = (0, 1, 2, 3)
 HOSTS = {
     "pets": Host("mmpretrain", (4,), lambda: classifier(10), _class),
     "foods": Host("mmpretrain", (4,), lambda: classifier(5), _class),
-    "boxes": Host("mmdet", PYRAMID, lambda: of_project("mmdet_detectors/faster-rcnn_mn-mini_fpn_4e_bccd.py"), _objects),
-    "masks": Host("mmdet", PYRAMID, lambda: of_project("mmdet_detectors/mask-rcnn_mn-mini_fpn_4e_people.py"), _objects),
+    "boxes": Host("mmdet", PYRAMID, lambda: read("mmdet_detectors/faster-rcnn_mn-mini_fpn_4e_bccd.py"), _objects),
+    "masks": Host("mmdet", PYRAMID, lambda: read("mmdet_detectors/mask-rcnn_mn-mini_fpn_4e_people.py"), _objects),
     "dense_boxes": Host("mmdet", PYRAMID, retinanet, _objects),
     "segments": Host("mmseg", PYRAMID, upernet, _segments),
     "depths": Host("mmseg", PYRAMID, depth_estimator, _depths),
