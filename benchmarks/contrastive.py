@@ -101,7 +101,8 @@ def main() -> None:
     memory, seconds = figures(partial(in_fresh_process, "benchmarks.contrastive", "--measure"), args.rounds)
     print(f"{'pairs':12}" + "".join(f"{n:>10}" for n in SIZES) + f"   seconds at {COMPARED}")
     for name, peaks in memory.items():
-        print(f"{name:12}" + "".join(f"{peaks.get(n, math.nan):6.0f} MiB" for n in SIZES) + f"{seconds[name]:9.2f}")
+        row = "".join(f"{peaks[n]:6.0f} MiB" if n in peaks else f"{'-':>10}" for n in SIZES)
+        print(f"{name:12}{row}{seconds[name]:9.2f}")
     goals = []
     for name, peer in PEERS.items():
         exponent = math.log(memory[name][32_768] / memory[name][8192], 4)

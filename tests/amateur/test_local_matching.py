@@ -256,6 +256,14 @@ def test_a_free_place_counts_for_nothing() -> None:
     torch.testing.assert_close(*losses)
 
 
+def test_one_map_serves_boxes_of_all_sizes() -> None:
+    matching, projector = boxes(strides=(8,), count=20)
+    online, target = (SeenView(view.maps[1:], view.geometry) for view in views())
+    loss, figures = matching(online, target, projector)
+    loss.backward()
+    assert 0 < loss < 4 and online.maps[0].grad.any() and figures["boxes"] + figures["boxes_dropped"] == 20
+
+
 def test_the_layers_behind_roi_align_fit_mmdets_head() -> None:
     head = MMDET.build(
         dict(type="Shared2FCBBoxHead", in_channels=8, fc_out_channels=10, roi_feat_size=3, num_classes=2)
@@ -272,6 +280,8 @@ def test_the_layers_behind_roi_align_fit_mmdets_head() -> None:
         (dict(source="proposal"), "source='proposal': expected one of random, proposals; did you mean 'proposals'?"),
         (dict(source="proposals"), "PackInputs(algorithm_keys=('view_boxes', 'view_flips', 'proposals'))"),
         (dict(width=7), "BoxMatching: width=7, and a map has 8 channels"),
+        (dict(strides=(4, 16)), "strides=(4, 16), and a view of 32 x 32 pixels has maps of [(8, 8), (4, 4)] cells"),
+        (dict(strides=(4, 8, 16)), "strides=(4, 8, 16), and a view"),
     ],
 )
 def test_wrong_box_matchings_are_refused(changes: dict, message: str) -> None:

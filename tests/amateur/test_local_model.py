@@ -35,7 +35,7 @@ PYRAMID = dict(
 )
 TEACHER = dict(weight=0.5, embed_dim=10)
 FORMS = [DENSE, PYRAMID]
-STEPS = 20
+STEPS = 12
 
 
 @pytest.fixture(autouse=True)
@@ -240,7 +240,7 @@ def test_a_teacher_of_another_space_is_refused(tmp_path: Path) -> None:
 def test_a_resumed_training_is_bit_for_bit_the_undisturbed(config: dict) -> None:
     whole = built(config, distillation=TEACHER).train()
     optimizer = sgd(whole)
-    for number in range(4):
+    for number in range(3):
         if number == 2:
             stopped = copy.deepcopy((whole.state_dict(), optimizer.state_dict(), torch.get_rng_state()))
         step(whole, optimizer, number)
@@ -251,8 +251,7 @@ def test_a_resumed_training_is_bit_for_bit_the_undisturbed(config: dict) -> None
     again.load_state_dict(stopped[1])
     torch.set_rng_state(stopped[2])
     assert resumed.target.steps == 2
-    for number in (2, 3):
-        step(resumed, again, number)
+    step(resumed, again, 2)
     for name, value in resumed.state_dict().items():
         assert torch.equal(value, whole.state_dict()[name]), name
 

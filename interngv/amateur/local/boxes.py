@@ -96,8 +96,14 @@ class BoxMatching(LocalMatching):
     def forward(
         self, online: SeenView, target: SeenView, projector: nn.Module, proposals: list[Tensor] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """As :meth:`LocalMatching.forward`; raises ValueError too where proposals are wanted and there are none."""
+        """As :meth:`LocalMatching.forward`.
+
+        Raises:
+            ValueError: as there; maps of other strides; no proposals where they are wanted.
+        """
         self.check(online.maps)
+        for view in (online, target):
+            self._check_strides(view)
         found = self._boxes(online.geometry, target.geometry, proposals)
         predictions = each(self.predictor, self.projector(online.maps, _placed(found, online.geometry)))
         with torch.no_grad():
@@ -105,6 +111,18 @@ class BoxMatching(LocalMatching):
         loss = disagreement(predictions, goals, found.valid.diag_embed())
         used = found.valid.sum() / len(found.valid)
         return loss, {"boxes": used, "boxes_dropped": found.dropped, "spread": spread(goals)}
+
+    def _check_strides(self, view: SeenView) -> None:
+        height, width = view.geometry.size
+        grids = [tuple(one.shape[-2:]) for one in view.maps]
+        fits = [
+            abs(h * stride - height) < stride and abs(w * stride - width) < stride
+            for (h, w), stride in zip(grids, self.strides, strict=False)
+        ]
+        if len(grids) != len(self.strides) or not all(fits):
+            raise ValueError(
+                f"strides={self.strides}, and a view of {height} x {width} pixels has maps of {grids} cells"
+            )
 
     def _boxes(self, first: ViewGeometry, second: ViewGeometry, proposals: list[Tensor] | None) -> Boxes:
         if self.source == "random":

@@ -38,7 +38,8 @@ class LocalSelfSupervision(BaseModel):
         upstream = dict(config="configs/up_a/...", select={"image.trunk": "trunk", "image": "teacher"})
 
     The target network is a copy of trunk, neck and projector. It is set equal to them at the first step, whatever
-    filled them, and follows with mmpretrain's ``CosineEMA``, whose count of steps is in the checkpoint.
+    filled them, and follows at the start of every step with mmpretrain's ``CosineEMA``, whose count of steps is in the
+    checkpoint.
 
     For zero-shot, an image-text model takes ``trunk.*`` of this model's checkpoint as its ``image.trunk.*`` and all
     else, the image's projection too, from Up-A-G's.

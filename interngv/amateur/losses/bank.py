@@ -79,7 +79,7 @@ class FeatureBank(nn.Module):
 
 
 def _highest(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """As ``scores.max(0)``, which on a CPU takes four times as long: it is vectorised where no place is asked for."""
+    """As ``scores.max(0)``, which on a CPU takes several times as long: only a search without places is vectorised."""
     if len(scores) % _GROUP:
         values, places = scores.max(0)
         return values, places
