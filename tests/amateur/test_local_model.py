@@ -381,5 +381,5 @@ def test_digits_lower_the_loss_without_a_collapse(config: dict, digits_folder: P
     runner.train()
     logged = runner.message_hub.log_scalars
     loss, spreads = (logged[f"train/{name}"].data[0] for name in ("loss_local", "spread"))
-    assert len(loss) == 60 and loss[-10:].mean() < 0.6 * loss[:5].mean()
+    assert len(loss) == 60 and loss[-10:].mean() < 0.75 * loss[:5].mean()
     assert spreads[-10:].min() > 0.4

@@ -1,6 +1,6 @@
 """Local self-supervision on boxes: the same box of the image, cut out of the maps of two views.
 
-After SoCo (Wei et al., NeurIPS 2021, arXiv 2106.02637, section 3), which learns detector's parts with the trunk: FPN,
+After SoCo (Wei et al., NeurIPS 2021, arXiv 2106.02637, section 3), which trains a detector's parts with the trunk: FPN,
 RoIAlign and the two layers behind it. Of its boxes' jitter and its search for proposals nothing is here: the proposals
 come with the samples, or boxes are random.
 """

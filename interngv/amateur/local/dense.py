@@ -20,7 +20,7 @@ class DenseMatching(LocalMatching):
         L = mean over matched (i, j) of 2 - 2 cos(predictor(projector(x_i)), target projector(y_j))
 
     The mean is over an image's pairs, then over images, then over levels, which share projector and predictor. Memory
-    grows with N times the product of both maps' cells, 2.5 MB an image at 28 x 28: finer levels are for boxes.
+    grows with N times the product of both maps' cells, some 5 MB an image at 28 x 28: finer levels are for boxes.
 
     Args:
         width: C, channels of the maps.
