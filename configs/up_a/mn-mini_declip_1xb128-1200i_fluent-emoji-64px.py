@@ -15,6 +15,6 @@ _base_ = [
 ]
 
 data = dict(data_root="data/fluent-emoji")
-train_dataloader = dict(dataset=data)
+train_dataloader = dict(sources=dict(pairs=dict(dataset=data)))
 val_dataloader = dict(dataset=data)
 test_dataloader = dict(dataset=data)

@@ -21,11 +21,9 @@ _base_ = ["{base}", "{runtime}"]
 crop = [dict(type="RandomResizedCrop", scale=32, crop_ratio_range=(0.2, 1.0), backend="pillow")]
 views = [dict(type="MultiView", num_views=2, transforms=[crop + _base_.jitter])]
 caption = [dict(type="interngv.EncodeCaption", tokenizer=dict(type="interngv.BPETokenizer", vocabulary="{vocabulary}"))]
-train_dataloader = dict(
-    batch_size=2,
-    sampler=dict(type="DefaultSampler", shuffle=True),
-    dataset=dict(data_root="{root}", pipeline=_base_.load + views + caption + _base_.pack),
-)
+pairs = dict(batch_size=2, dataset=dict(data_root="{root}", pipeline=_base_.load + views + caption + _base_.pack))
+train_dataloader = dict(sources=dict(pairs=pairs))
+train_cfg = dict(type="interngv.MetaTrainLoop", max_iters=1)
 """
 
 
@@ -44,7 +42,7 @@ def config(tmp_path: Path) -> Config:
 def test_the_augmentation_is_that_of_mmpretrains_moco_v2() -> None:
     theirs = load_config("mmpretrain::_base_/datasets/imagenet_bs32_mocov2").to_dict()
     ours = load_config(str(BASE)).to_dict()
-    views = next(step for step in ours["train_dataloader"]["dataset"]["pipeline"] if step["type"] == "MultiView")
+    views = next(step for step in ours["pairs"]["dataset"]["pipeline"] if step["type"] == "MultiView")
     steps = views["transforms"][0]
     assert views["num_views"] == 2 and len(steps) == len(theirs["view_pipeline"])
     for one, other in zip(steps, theirs["view_pipeline"], strict=True):
@@ -57,8 +55,8 @@ def test_the_augmentation_is_that_of_mmpretrains_moco_v2() -> None:
 def test_a_config_at_another_size_passes_the_check_and_gives_two_views(config: Config) -> None:
     check_config(config)
     with DefaultScope.overwrite_default_scope("mmpretrain"):
-        sample = DATASETS.build(config.train_dataloader.dataset)[0]
-    assert config.train_dataloader.collate_fn.type == "default_collate"
+        sample = DATASETS.build(config.train_dataloader.sources.pairs.dataset)[0]
+    assert config.train_dataloader.sources.pairs.collate_fn.type == "default_collate"
     first, second = sample["inputs"]
     assert first.shape == second.shape == (3, 32, 32) and not first.equal(second)
     assert sample["data_samples"].text.shape == (1, 77) and sample["data_samples"].caption_id.ndim == 0

@@ -12,7 +12,7 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, end=2_500, by_epoch=False),
     dict(type="CosineAnnealingLR", begin=2_500, end=128_000, T_max=125_500, by_epoch=False),
 ]
-train_cfg = dict(by_epoch=False, max_iters=128_000)
+train_cfg = dict(type="interngv.MetaTrainLoop", max_iters=128_000)
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=2_000))
 log_processor = dict(by_epoch=False)
 auto_scale_lr = dict(base_batch_size=4096)

@@ -25,7 +25,8 @@ pack = [dict(type="PackInputs", algorithm_keys=keys, meta_keys=("sample_idx", "i
 
 crop = [dict(type="RandomResizedCrop", scale=224, crop_ratio_range=(0.2, 1.0), backend="pillow")]
 views = [dict(type="MultiView", num_views=2, transforms=[crop + jitter])]
-train_dataloader = dict(
+pairs = dict(
     collate_fn=dict(type="default_collate"),  # a batch of each view, as the preprocessor takes them
-    dataset=dict(type="interngv.ImageTextPairs", pipeline=load + views + pack),
+    dataset=dict(type="interngv.ImageTextPairs", _scope_="mmpretrain", pipeline=load + views + pack),
 )
+train_dataloader = dict(type="interngv.MetaDataLoader", sources=dict(pairs=pairs))

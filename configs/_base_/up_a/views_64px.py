@@ -8,15 +8,12 @@ views = [dict(type="MultiView", num_views=2, transforms=[crop + _base_.jitter])]
 train_caption = dict(caption, augment=dict(wordnet="data/wordnet"), mask=True)
 whole = [dict(type="ResizeEdge", scale=64, edge="short", backend="pillow"), dict(type="CenterCrop", crop_size=64)]
 train_dataloader = dict(
-    batch_size=128,
     num_workers=1,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
-    dataset=dict(
-        type="interngv.ImageTextPairs",
-        split="train",
-        pipeline=_base_.load + views + [train_caption] + _base_.pack,
+    sources=dict(
+        pairs=dict(
+            batch_size=128,
+            dataset=dict(split="train", pipeline=_base_.load + views + [train_caption] + _base_.pack),
+        )
     ),
 )
 val_dataloader = dict(

@@ -8,15 +8,15 @@ _base_ = ["two_views.py"]
 caption = dict(type="interngv.EncodeCaption", tokenizer=dict(type="interngv.BPETokenizer"))
 train_caption = dict(caption, augment=dict(wordnet="data/wordnet"), mask=True)
 train_dataloader = dict(
-    batch_size=128,  # on each of 32 GPUs
     num_workers=8,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
-    dataset=dict(
-        type="interngv.ImageTextPairs",
-        data_root="data/yfcc15m",
-        data_prefix="images",
-        pipeline=_base_.load + _base_.views + [train_caption] + _base_.pack,
+    sources=dict(
+        pairs=dict(
+            batch_size=128,  # on each of 32 GPUs
+            dataset=dict(
+                data_root="data/yfcc15m",
+                data_prefix="images",
+                pipeline=_base_.load + _base_.views + [train_caption] + _base_.pack,
+            ),
+        )
     ),
 )
