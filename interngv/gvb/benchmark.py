@@ -85,19 +85,17 @@ class Benchmark:
             "list_sha256": drawn.sha256,
             "test_sha256": list_sha256(self._samples(cell.task, "test").names),
             "weights_sha256": weights_sha256(trunk),  # of the whole trunk, also where a host takes its maps only
-            "settings_sha256": self._settings_sha256(task, protocol),
+            "settings_sha256": _sha256([protocol.sha256(task.name), *_row(task)]),
+            "form_sha256": self._form_sha256(),
             "truth_sha256": self._truth_sha256(cell, drawn),
             "image_size": self._suite.image_size if task.kind == "classification" else None,
             "versions": versions() | {name: found for name in _HOSTS if (found := version(name))},
         }
 
-    def _settings_sha256(self, task: Task, protocol: Protocol) -> str:
-        """Of what the protocol, the task's row and the trunk's input and outputs say."""
+    def _form_sha256(self) -> str:
+        """Of the trunk's input and outputs, which differ from trunk to trunk where all else of a cell is alike."""
         trunk = self._trunk
-        row = [task.num_classes, task.metric, task.layout, dict(task.settings)]
-        form = [trunk.mean, trunk.std, trunk.to_rgb, trunk.pooling, trunk.out_indices, dict(trunk.backbone)]
-        text = json.dumps([protocol.sha256(task.name), row, form], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _sha256([trunk.mean, trunk.std, trunk.to_rgb, trunk.pooling, trunk.out_indices, dict(trunk.backbone)])
 
     def _truth_sha256(self, cell: Cell, drawn: Drawn) -> str:
         """Of the labels, and of the annotation files that the host reads; not of the pictures' own files."""
@@ -232,6 +230,15 @@ class Benchmark:
 
     def _read(self, task: str, split: str) -> Samples:
         return self._layout(task).samples(split)
+
+
+def _row(task: Task) -> list[Any]:
+    """What a task's row says that a number depends on."""
+    return [task.num_classes, task.metric, task.layout, dict(task.settings), task.prompts]
+
+
+def _sha256(said: Any) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _annotation_files(dataset: Mapping[str, Any]) -> Iterator[Path]:

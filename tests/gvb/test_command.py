@@ -191,3 +191,21 @@ def test_mistakes_are_named_before_anything_is_measured(suite: Path, tmp_path: P
     with pytest.raises(UserError) as error:
         judge(str(suite), arguments.pop("trunk"), **arguments)
     assert words in str(error.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_trunks_of_other_forms_are_compared_as_they_are(suite: Path, tmp_path: Path) -> None:
+    """Another input and another backbone are the trunk's own matter, not other settings of the protocol."""
+    grey = dict(
+        backbone=dict(type="interngv.MetaNet", arch="mn-mini", drop_path_rate=0.1), mean=[0, 0, 0], std=[9, 9, 9]
+    )
+    options = {"suite.trunks": {"grey": grey}}
+    for trunk in ("mn-mini", "grey"):
+        given = dict(checkpoint="random", tasks=["things"], protocols=["knn"], tries=2, work_dir=str(tmp_path))
+        judge(str(suite), trunk, name=trunk, options=options, **given)
+    first, second = ({cell["settings_sha256"] for cell in read(tmp_path).cells if cell["trunk"] == name}
+                     for name in ("mn-mini", "grey"))  # fmt: skip
+    assert first == second and None not in first
+    assert "different settings" not in (tmp_path / "report.md").read_text()
+    said = compare(f"{tmp_path}#mn-mini", f"{tmp_path}#grey").as_text()
+    assert "things" in said and "not compared" not in said and "other settings" not in said
