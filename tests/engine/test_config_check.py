@@ -17,7 +17,7 @@ from interngv.engine.config import (
 from interngv.engine.config.params import parameters
 from interngv.errors import ConfigError
 
-SUITES = ("suite.py", "mini.py")  # of the benchmark: read by a reader of their own
+SUITES = ("suite.py", "mini.py", "open.py")  # of the benchmark: read by a reader of their own
 OURS = sorted(
     path for path in shipped_configs_dir().rglob("*.py") if "_base_" not in path.parts and path.name not in SUITES
 )

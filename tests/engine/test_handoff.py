@@ -409,7 +409,7 @@ def test_a_part_that_is_not_there(trained: Host, tmp_path: Path, select: dict[st
 
 
 def test_a_model_without_a_trunk_wants_to_be_told(trained: Host, tmp_path: Path):
-    with pytest.raises(UserError, match="Linear has neither trunk nor backbone.*select="):
+    with pytest.raises(UserError, match="Linear has none of trunk, backbone, image.trunk.*select="):
         handoff.load(nn.Linear(1, 1), upstream(trained, tmp_path / "iter_1"))
 
 

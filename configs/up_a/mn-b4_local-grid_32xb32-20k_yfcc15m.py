@@ -1,0 +1,19 @@
+"""Up-A-L on a grid, MN-B4, from its Up-A-G.
+
+Paper: INTERN (arXiv 2111.08687), Up-A-L, whose loss is not public [I]
+Expected: not published
+Cost: 4 nodes of 8 GPUs (torchrun's --nnodes and --rdzv-endpoint); hours not measured
+Run: torchrun --nproc-per-node 8 tools/train.py configs/up_a/mn-b4_local-grid_32xb32-20k_yfcc15m.py --launcher pytorch
+Next: Up-E
+"""
+
+_base_ = [
+    "../_base_/up_a/local_grid.py",
+    "../_base_/up_a/local_views.py",
+    "../_base_/up_a/schedule_local.py",
+]
+
+upstream = dict(config="mn-b4_declip_32xb128-128k_yfcc15m.py", select={"image.trunk": "trunk", "image": "teacher"})
+model = dict(trunk=dict(type="interngv.MetaNet", arch="mn-b4"), matching=dict(width=1280))
+data = dict(data_root="data/yfcc15m", data_prefix="images")
+train_dataloader = dict(sources=dict(pairs=dict(batch_size=32, dataset=data)))

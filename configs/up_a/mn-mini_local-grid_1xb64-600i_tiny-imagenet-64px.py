@@ -1,0 +1,34 @@
+"""Up-A-L on a grid, mn-mini, Tiny ImageNet at 64 px, from its DeCLIP.
+
+Paper: INTERN (arXiv 2111.08687), Up-A-L, whose loss is not public [I]
+Expected: not measured yet
+Cost: not measured yet
+Data: as upstream
+Run: python tools/train.py configs/up_a/mn-mini_local-grid_1xb64-600i_tiny-imagenet-64px.py --with-upstream
+Next: Up-E
+"""
+
+_base_ = [
+    "../_base_/up_a/local_grid.py",
+    "../_base_/up_a/local_views.py",
+    "../_base_/up_a/schedule_local.py",
+]
+
+upstream = dict(
+    config="mn-mini_declip_1xb128-1200i_tiny-imagenet-64px.py", select={"image.trunk": "trunk", "image": "teacher"}
+)
+model = dict(
+    trunk=dict(type="interngv.MetaNet", arch="mn-mini"),
+    matching=dict(width=1280, hidden=512, out=128),
+    distillation=dict(embed_dim=128),
+)
+view = dict(crop=dict(scale=64, crop_ratio_range=(0.2, 1.0), backend="pillow"), flip=0.5, photometric=_base_.colours)
+local_views = [dict(type="interngv.LocalViews", views=[view, view])]
+data = dict(data_root="data/tiny_imagenet", split="train", pipeline=_base_.load + local_views + _base_.local_pack)
+train_dataloader = dict(num_workers=1, sources=dict(pairs=dict(batch_size=64, dataset=data)))
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.1, end=50, by_epoch=False),
+    dict(type="CosineAnnealingLR", begin=50, end=600, T_max=550, by_epoch=False),
+]
+train_cfg = dict(max_iters=600)
+default_hooks = dict(checkpoint=dict(interval=300))
