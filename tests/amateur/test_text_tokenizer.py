@@ -256,6 +256,7 @@ def test_a_missing_open_clip_is_named_with_its_command(monkeypatch: pytest.Monke
         BPETokenizer.clip()
 
 
+@pytest.mark.slow
 def test_import_is_light() -> None:
     code = (
         "import sys, interngv.amateur.text\n"
@@ -281,6 +282,11 @@ assert torch.equal(torch.cat(list(loader)), tokenizer(captions))
 """
 
 
+@pytest.mark.slow
 def test_workers_forked_after_a_training_give_the_same_ids_without_a_warning(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, timeout=120)
+    env = {
+        name: value for name, value in os.environ.items() if name != "TOKENIZERS_PARALLELISM"
+    }  # of open_clip's import
+    command = [sys.executable, "-W", "ignore", "-c", FORKED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
     assert (done.returncode, done.stderr) == (0, "")
