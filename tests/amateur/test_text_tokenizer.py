@@ -3,6 +3,7 @@
 import copy
 import html
 import importlib.util
+import os
 import pickle
 import random
 import subprocess
