@@ -1,4 +1,4 @@
-"""CLIP beside mn-mini_declip_1xb128-1200i_tiny-imagenet-64px: the same but for the losses.
+"""CLIP beside mn-mini_declip_1xb128-1200i_tiny-imagenet-64px: the same, pipeline and all, but for the losses.
 
 Paper: INTERN (arXiv 2111.08687), Up-A-G; DeCLIP (arXiv 2110.05208)
 Expected: not measured yet

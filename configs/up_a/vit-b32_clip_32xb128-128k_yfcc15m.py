@@ -13,3 +13,6 @@ model = dict(
     losses=dict(_delete_=True, clip=dict(type="interngv.InfoNCE", pairs="first")),
     weights=None,
 )
+one_view = [dict(type="MultiView", num_views=1, transforms=[_base_.crop + _base_.jitter])]
+plain = dict(pipeline=_base_.load + one_view + [_base_.caption] + _base_.pack)
+train_dataloader = dict(sources=dict(pairs=dict(dataset=plain)))

@@ -7,11 +7,10 @@ Run: torchrun --nproc-per-node 8 tools/train.py configs/up_a/vit-b32_siglip_32xb
 Next: Up-A-L; zero-shot by GV-B's protocol of that name (docs/benchmark.md)
 """
 
-_base_ = ["vit-b32_declip_32xb128-128k_yfcc15m.py"]
+_base_ = ["vit-b32_clip_32xb128-128k_yfcc15m.py"]
 
 model = dict(
     losses=dict(_delete_=True, siglip=dict(type="interngv.SigLIPLoss")),
-    weights=None,
     logit_scale=dict(start=10.0),
     logit_bias=-10.0,
 )

@@ -17,6 +17,8 @@ model = dict(
     ),
     weights=None,
 )
+plain = dict(pipeline=_base_.load + _base_.views + [_base_.caption] + _base_.pack)
+train_dataloader = dict(sources=dict(pairs=dict(dataset=plain)))
 optim_wrapper = dict(optimizer=dict(lr=5e-4, weight_decay=0.5))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.2, end=2_500, by_epoch=False),

@@ -1,7 +1,7 @@
 """The dry run: what a config would do, without training and without writing a file."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -76,7 +76,7 @@ def config_shape(loader: Mapping, preprocessor: Any = None) -> Shape | None:
     """Input size that a loader's pipeline states (last crop or resize), else the preprocessor; or None."""
     channels = _channels(preprocessor) or 3
     for _, dataset in datasets(loader, ""):
-        for transform in reversed(dataset.get("pipeline") or []):
+        for transform in reversed(list(_steps(dataset.get("pipeline") or []))):
             height, width = _transform_size(transform)
             if height and width:
                 return channels, height, width
@@ -106,8 +106,8 @@ def _input_shape(model: nn.Module, loader: Mapping, name: str, given: Shape | No
     return source, shape
 
 
-def _first(loader: Any) -> Any:
-    return loader[0] if isinstance(loader, list | tuple) else loader
+def _first(given: Any) -> Any:
+    return given[0] if isinstance(given, list | tuple) else given
 
 
 def _dataset(cfg: Config, loader: Any) -> Any:
@@ -134,7 +134,7 @@ def _dataset(cfg: Config, loader: Any) -> Any:
 def _sample_shape(dataset: Any, channels: int) -> Shape | None:
     if dataset is None or not len(dataset):
         return None
-    inputs = dataset[0].get("inputs")
+    inputs = _first(dataset[0].get("inputs"))  # of several views
     if not torch.is_tensor(inputs) or inputs.ndim != 3:
         return None
     # Subtracting three means makes three channels of a grey picture.
@@ -145,6 +145,16 @@ def _channels(preprocessor: Any) -> int:
     """Channels of what a built preprocessor gives, by its means; 0 where it has none."""
     mean = getattr(preprocessor, "mean", None)
     return 0 if mean is None else len(mean)
+
+
+def _steps(pipeline: Any) -> Iterator[Mapping]:
+    """The transforms of a pipeline, those inside of others too."""
+    for step in pipeline:
+        if isinstance(step, Mapping):
+            yield step
+            yield from _steps(step.get("transforms") or ())
+        elif isinstance(step, list | tuple):
+            yield from _steps(step)
 
 
 def _transform_size(transform: Mapping) -> tuple[int, int]:

@@ -77,16 +77,16 @@ class Benchmark:
         """
         task, protocol = self._tasks[cell.task], self._suite.protocols[cell.protocol]
         drawn = self._drawn(cell)
-        trunk = self._towers if protocol.probe == ZERO_SHOT else self._trunk
         return {
             "kind": task.kind,
             "metric": task.metric,
             "higher_is_better": HIGHER_IS_BETTER[task.metric],
             "list_sha256": drawn.sha256,
             "test_sha256": list_sha256(self._samples(cell.task, "test").names),
-            "weights_sha256": weights_sha256(trunk),  # of the whole trunk, also where a host takes its maps only
+            "weights_sha256": weights_sha256(self._trunk),  # of the whole trunk, also where a host takes its maps only
             "settings_sha256": _sha256([protocol.sha256(task.name), *_row(task)]),
             "form_sha256": self._form_sha256(),
+            "zero_shot_sha256": self._zero_shot_sha256(cell) if protocol.probe == ZERO_SHOT else None,
             "truth_sha256": self._truth_sha256(cell, drawn),
             "image_size": self._suite.image_size if task.kind == "classification" else None,
             "versions": versions() | {name: found for name in _HOSTS if (found := version(name))},
@@ -96,6 +96,14 @@ class Benchmark:
         """Of the trunk's input and outputs, which differ from trunk to trunk where all else of a cell is alike."""
         trunk = self._trunk
         return _sha256([trunk.mean, trunk.std, trunk.to_rgb, trunk.pooling, trunk.out_indices, dict(trunk.backbone)])
+
+    def _zero_shot_sha256(self, cell: Cell) -> str:
+        """Of both towers, the vocabulary, and the names of the classes."""
+        towers = self._towers
+        vocabulary = Path(str((towers.backbone.get("tokenizer") or {}).get("vocabulary", "")))
+        text = vocabulary.read_text() if vocabulary.is_file() else str(vocabulary)
+        names = self._layout(cell.task).class_names()
+        return _sha256([weights_sha256(towers), dict(towers.backbone), text, names])
 
     def _truth_sha256(self, cell: Cell, drawn: Drawn) -> str:
         """Of the labels, and of the annotation files that the host reads; not of the pictures' own files."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import small_model
 import torch
-from small_model import GROUP, WEIGHTS
+from small_model import CLIP, GROUP, IMAGE, TEXT, WEIGHTS
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
@@ -33,10 +33,29 @@ def test_a_weight_multiplies_its_loss() -> None:
     assert twice == pytest.approx(2 * once, rel=1e-5)
 
 
-def test_every_parameter_of_the_group_learns() -> None:
-    model = small_model.build(losses=GROUP)
-    losses = model(*small_model.batch(), mode="loss")
+def test_the_group_is_logged_by_name() -> None:
+    losses = small_model.build(losses=GROUP)(*small_model.batch(), mode="loss")
     assert set(losses) == {"loss_clip", "loss_nn_text", "loss_simsiam", "loss_mlm", "logit_scale"}
+
+
+FILIP = dict(type="interngv.TokenwiseLoss")
+FORMS: dict[str, dict[str, Any]] = {
+    "clip": {},
+    "declip": dict(losses=GROUP),
+    "siglip": dict(losses=dict(siglip=dict(type="interngv.SigLIPLoss")), logit_bias=-10.0),
+    "slip": dict(
+        losses=dict(clip=CLIP["clip"], simclr=dict(type="interngv.SimCLRLoss", width=1280, hidden=32, out=16))
+    ),
+    "filip": dict(losses=dict(filip=FILIP)),
+    "defilip": dict(losses={**GROUP, "filip": FILIP}, image=dict(IMAGE, token_dim=8), text=dict(TEXT, token_dim=8)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_parameter_learns(form: str) -> None:
+    """As DDP wants it, and so that no tower is scored by a projection that nothing has trained."""
+    model = small_model.build(**FORMS[form])
+    losses = model(*small_model.batch(), mode="loss")
     sum(value for name, value in losses.items() if name.startswith("loss_")).backward()
     assert [name for name, one in model.named_parameters() if one.grad is None] == []
 

@@ -96,6 +96,15 @@ def test_open_sets_are_packs() -> None:
     assert all(open_data.pack_facts(task.pack or "") for task in tasks.suite("open").values())
 
 
+def test_classes_that_prompts_name_differ() -> None:
+    """CLIP's list calls two classes of ImageNet missile and two sunglasses; 744 is projectile here, 836 sunglass."""
+    named = [
+        task for suite in tasks.SUITES for task in tasks.suite(suite).values() if task.prompts and task.class_names
+    ]
+    assert len(named) > 10
+    assert {task.name for task in named if len(set(task.class_names or ())) < (task.num_classes or 0)} == set()
+
+
 def test_unknown_names_get_the_nearest() -> None:
     with pytest.raises(UserError, match="no task is called 'foods101'; did you mean 'food101'"):
         tasks.task("foods101")

@@ -33,6 +33,7 @@ model = dict(
     data_preprocessor=dict(type="SelfSupDataPreprocessor", mean=[128, 128, 128], std=[64, 64, 64], to_rgb=True),
 )
 """
+FASHION = "gva/mn-mini_1xb128-3e_fashion-mnist-32px.py"
 SUITE = """
 _base_ = [{base!r}]
 row = dict(title="Digits", kind="classification", num_classes=10, metric="accuracy", layout="folders",
@@ -56,12 +57,12 @@ def stage(tmp_path_factory: pytest.TempPathFactory, digits_folder: Path) -> dict
     suite = SUITE.format(base=base, names=list(NAMES), prompt=PROMPT, root=str(folder / "data"))
     (folder / "suite.py").write_text(suite)
     init_default_scope("mmpretrain")
+    torch.manual_seed(0)
     model = MODELS.build(load_config(str(folder / "stage.py")).model)
     images, labels = pictures(digits_folder / "train")
     texts = tokenizer([PROMPT.replace("{c}", name) for name in NAMES])
-    torch.manual_seed(0)
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
-    for _ in range(40):
+    for _ in range(100):
         rows = torch.randint(len(images), (64,))
         logits = 20 * model.encode_image(images[rows]) @ model.encode_text(texts).T
         optimizer.zero_grad()
@@ -95,6 +96,9 @@ def test_zero_shot_is_the_nearest_prompt_and_uses_no_label(stage: dict[str, Any]
     right = 100 * (predicted == labels).float().mean().item()
     assert cell["score"] == pytest.approx(right, abs=0.5) and right > 50
     assert cell["shots"] == "0" and cell["list"]["samples"] == 0
+    judge(suite, **words(stage, tasks=["digits"], protocols=["zero-shot"], work_dir=str(tmp_path)))  # again: kept
+    judge(suite, **words(stage, tasks=["digits"], protocols=["knn"], shots=["10"], work_dir=str(tmp_path)))
+    assert len(read(tmp_path).cells) == 2 and len({one["weights_sha256"] for one in read(tmp_path).cells}) == 1
     assert "0 %" in (tmp_path / "report.md").read_text()
 
 
@@ -113,6 +117,13 @@ def test_the_text_tower_is_part_of_what_is_judged(stage: dict[str, Any]) -> None
     other = resolve(str(stage["folder"] / "stage.py"), str(stage["folder"] / "other.safetensors"))
     assert weights_sha256(spec) == weights_sha256(other)
     assert weights_sha256(spec.towers) != weights_sha256(other.towers)
+
+
+@pytest.mark.slow
+def test_a_configs_trunk_is_the_archs_own_with_the_configs_normalisation(stage: dict[str, Any]) -> None:
+    spec, bare = resolve(str(stage["folder"] / "stage.py"), "random"), resolve("mn-mini", "random")
+    assert (spec.out_indices, spec.widths, spec.strides) == (bare.out_indices, bare.widths, bare.strides)
+    assert spec.mean == (128.0, 128.0, 128.0) and resolve(FASHION, "random").mean[0] == pytest.approx(72.94, abs=0.01)
 
 
 @pytest.mark.slow

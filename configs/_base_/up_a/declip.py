@@ -1,7 +1,8 @@
 """DeCLIP's model (arXiv 2110.05208) around a trunk that the config names; weights of the losses on YFCC-15M.
 
 Sources: the released code's YAML files and solver (weights; SimSiam 1024, 512; a bank of 65 536; text 512 wide, 12
-layers, 8 heads, 77 tokens), CLIP section 2.5 (temperature from 0.07, at most 100). 49 408 tokens of CLIP and the mask.
+layers, 8 heads, 77 tokens), CLIP section 2.5 (temperature from 0.07, at most 100; the release keeps its logarithm
+within 3 and 6, which the start is below). 49 408 tokens of CLIP and the mask.
 """
 
 model = dict(

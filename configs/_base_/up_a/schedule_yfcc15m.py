@@ -5,7 +5,11 @@ _base_ = ["../default_runtime.py"]
 optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=1e-3, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.1),
     paramwise_cfg=dict(  # no decay on norms, biases and the temperature
-        norm_decay_mult=0.0, bias_decay_mult=0.0, custom_keys=dict(logit_scale=dict(decay_mult=0.0))
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        custom_keys={
+            name: dict(decay_mult=0.0) for name in ("logit_scale", "logit_bias", "in_proj_bias", "text_projection_bias")
+        },
     ),
 )
 param_scheduler = [

@@ -45,8 +45,8 @@ def mask_tokens(ids: Tensor, special: SpecialIds, generator: torch.Generator | N
 
 
 def _words(ids: Tensor, special: SpecialIds) -> Tensor:
-    """(N, T) True for words: before the row's last end, and no special id but 0, which pads and is a word's id too."""
-    position = torch.arange(1, ids.shape[1] + 1, device=ids.device)
-    last_end = ((ids == special.end_id) * position).amax(1, keepdim=True)
+    """(N, T) True for words: before the row's first end, and no special id but 0, which pads and is a word's id too."""
+    before_end = (ids == special.end_id).cumsum(1) == 0
     never = torch.tensor([special.start_id, special.end_id, special.mask_id], device=ids.device)
-    return (position < last_end) & ~torch.isin(ids, never)
+    has_end = (ids == special.end_id).any(1, keepdim=True)
+    return before_end & has_end & ~torch.isin(ids, never)

@@ -23,6 +23,7 @@ from interngv.engine.checkpoints.latest import latest_checkpoint
 from interngv.engine.config import load_config
 from interngv.errors import ConfigError, UserError, did_you_mean, nearest
 from interngv.gva import ARCHS, timm_trunk
+from interngv.gva.archs import parse_arch
 from interngv.gvb.trunks import measure
 from interngv.gvb.trunks.spec import TrunkSpec
 from interngv.gvd import open_data
@@ -147,9 +148,11 @@ def _of_config(word: str) -> dict[str, Any]:
         raise UserError(f"trunk {word}: the config's model has no trunk, backbone or image tower")
     last = latest_checkpoint(handoff.work_dir(cfg))
     weights = dict(checkpoint=str(last)) if last else {}
-    given = model.get("data_preprocessor") or {}
+    given = model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
     scope = cfg.get("default_scope")
     row = dict(backbone=_without_weights(backbone, scope), **_normalisation(given), **weights)
+    if backbone.get("type") == "interngv.MetaNet":  # the projected map behind the last level is for classification
+        row["out_indices"] = tuple(range(len(parse_arch(backbone.get("arch", "mn-b4")).level_stages)))
     return row | ({_IMAGE_TEXT: _without_weights(model, scope)} if image and model.get("text") else {})
 
 
