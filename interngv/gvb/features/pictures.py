@@ -69,7 +69,7 @@ def build(dataset: Mapping[str, Any], side: int) -> Any:
         raise UserError(f"{what} has no samples")
     for leaf in leaves(data):
         in_memory = "img" in leaf.get_data_info(0)
-        transforms = [TRANSFORMS.build(one) for one in pipeline(side)]
+        transforms = [TRANSFORMS.build(one | {"_scope_": "mmpretrain"}) for one in pipeline(side)]
         leaf.pipeline = Compose([_as_loaded, *transforms[1:]] if in_memory else transforms)
         leaf.test_mode = True  # else an unreadable picture is replaced by another one
     name_pictures(data)
