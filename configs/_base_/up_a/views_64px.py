@@ -11,7 +11,7 @@ train_dataloader = dict(
     num_workers=1,
     sources=dict(
         pairs=dict(
-            batch_size=128,
+            batch_size=64,
             dataset=dict(split="train", pipeline=_base_.load + views + [train_caption] + _base_.pack),
         )
     ),
