@@ -90,6 +90,7 @@ def test_every_online_parameter_learns_and_no_other(config: dict) -> None:
     assert not [name for name in weights if not name.startswith("neck.") and not net.get_parameter(name).grad.any()]
 
 
+@pytest.mark.slow
 def test_the_target_moves_by_a_momentum_that_goes_to_one() -> None:
     net = built(momentum=0.9).train()
     optimizer = sgd(net)
@@ -237,6 +238,7 @@ def test_a_teacher_of_another_space_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("config", FORMS)
+@pytest.mark.slow
 def test_a_resumed_training_is_bit_for_bit_the_undisturbed(config: dict) -> None:
     whole = built(config, distillation=TEACHER).train()
     optimizer = sgd(whole)

@@ -143,6 +143,7 @@ MILLIONS = {
 
 
 @pytest.mark.parametrize("text", MILLIONS.values(), ids=MILLIONS)
+@pytest.mark.slow
 def test_a_million_characters_take_bounded_time(text: str, small: BPETokenizer) -> None:
     start = time.perf_counter()
     ids = small([text])

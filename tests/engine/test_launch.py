@@ -87,6 +87,7 @@ def test_place_comes_from_the_launcher(alone: pytest.MonkeyPatch):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="speaks of machines without a GPU")
+@pytest.mark.slow
 def test_dead_meeting_point_is_one_error(alone: pytest.MonkeyPatch):
     with pytest.raises(UserError, match=r"127\.0\.0\.1:9"), processes("pytorch", dict(timeout=1)):
         pass

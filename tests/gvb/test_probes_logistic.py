@@ -52,6 +52,7 @@ def test_a_tight_solution_is_scikit_learns(c: float) -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
+@pytest.mark.slow
 def test_the_tolerance_bounds_the_objective(name: str) -> None:
     """For any penalty; the minimum is that of a far tighter fit."""
     samples = SETS[name]()
@@ -102,6 +103,7 @@ def test_principal_axes_against_svd(shape: tuple[int, int]) -> None:
     torch.testing.assert_close(features.double() @ raw[:, :-1].T + raw[:, -1], direct)
 
 
+@pytest.mark.slow
 def test_halving_stops_at_an_eighth_of_a_decade() -> None:
     result = logistic(ProbeData(digits(), digits(), 10))
     tried = sorted(row["C"] for row in result.table)

@@ -39,6 +39,7 @@ def test_widths_and_strides_are_those_of_the_maps(word: str) -> None:
     assert feature.shape == (2, spec.width) and feature.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_published_widths() -> None:
     """intern-spec of the released trunks: MN-B4 pooled 1280, FPN in 64, 128, 192, 384; ResNet-50's of any text."""
     assert trunks.resolve("mn-b4", "random").widths == (64, 128, 192, 384)

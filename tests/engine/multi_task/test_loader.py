@@ -389,6 +389,7 @@ def test_a_killed_worker_ends_in_an_error_that_names_source_and_sample(workers: 
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.slow
 def test_a_worker_killed_while_the_main_process_trains_is_named_too() -> None:
     one = MetaDataLoader(dict(a=dict(dataset=Processes(9), batch_size=1)), num_workers=1)
     batches = iter(one)
