@@ -21,7 +21,8 @@ from interngv.checkpoint import directory
 from interngv.engine.config import shipped_configs_dir
 from interngv.engine.fingerprint import config_sha256, file_sha256, leaves, samples_sha256
 from interngv.errors import UserError
-from interngv.gvd import layouts, open_data
+from interngv.gvd import layouts
+from interngv.gvd.packs import PACKS, Pack
 from interngv.version import __version__
 
 _SHOWN = 12  # hexadecimal digits of a sha256 in the tree
@@ -201,11 +202,11 @@ def _licences(cfg: Config, datasets: Mapping[str, Any]) -> dict[str, str]:
     return {name: ", ".join(licences) for name, licences in known.items() if licences} | dict(given)
 
 
-def _pack(dataset: Any) -> open_data.Pack | None:
+def _pack(dataset: Any) -> Pack | None:
     """The open pack that a data set's folder was laid out from."""
     root = getattr(dataset, "data_root", None)
     stamp = Path(root) / layouts.STAMP if isinstance(root, str) and root else None
-    return open_data.PACKS.get(stamp.read_text().split(" ")[0]) if stamp and stamp.is_file() else None
+    return PACKS.get(stamp.read_text().split(" ")[0]) if stamp and stamp.is_file() else None
 
 
 def _initial_weights(config: Any) -> Iterator[str]:

@@ -98,12 +98,12 @@ class Benchmark:
         return _sha256([trunk.mean, trunk.std, trunk.to_rgb, trunk.pooling, trunk.out_indices, dict(trunk.backbone)])
 
     def _zero_shot_sha256(self, cell: Cell) -> str:
-        """Of both towers, the vocabulary, and the names of the classes."""
+        """Of both towers, the vocabulary, the names of the classes and their prompts."""
         towers = self._towers
         vocabulary = Path(str((towers.backbone.get("tokenizer") or {}).get("vocabulary", "")))
         text = vocabulary.read_text() if vocabulary.is_file() else str(vocabulary)
         names = self._layout(cell.task).class_names()
-        return _sha256([weights_sha256(towers), dict(towers.backbone), text, names])
+        return _sha256([weights_sha256(towers), dict(towers.backbone), text, names, self._tasks[cell.task].prompts])
 
     def _truth_sha256(self, cell: Cell, drawn: Drawn) -> str:
         """Of the labels, and of the annotation files that the host reads; not of the pictures' own files."""
@@ -242,7 +242,7 @@ class Benchmark:
 
 def _row(task: Task) -> list[Any]:
     """What a task's row says that a number depends on."""
-    return [task.num_classes, task.metric, task.layout, dict(task.settings), task.prompts]
+    return [task.num_classes, task.metric, task.layout, dict(task.settings)]
 
 
 def _sha256(said: Any) -> str:

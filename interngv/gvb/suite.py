@@ -54,7 +54,7 @@ class Suite:
     """A benchmark: rows of tasks, and the protocols by name.
 
     Attributes:
-        rows: the named set of rows (``'gvb'``, ``'mini'``); None for the user's own alone.
+        rows: the named set of rows (``'gvb'``, ``'mini'``, ``'open'``); None for the user's own alone.
         tasks: the user's own rows, by name, beside those.
         trunks: the user's own trunks, by name (:mod:`interngv.gvb.trunks.words`).
         data_root: folder that holds a folder a task.

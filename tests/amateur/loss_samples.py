@@ -1,15 +1,11 @@
 """What the tests of the losses share: small outputs of two towers, plain losses to compare with, two processes."""
 
-import multiprocessing
-import os
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from interngv.amateur.outputs import MaskedText, TowerOutputs
 
@@ -102,29 +98,3 @@ def saved_bytes(compute: Callable[[], Any]) -> int:
         result = compute()
     assert result is not None
     return sum(kept.values())
-
-
-def in_two_processes(function: Callable[..., dict], folder: Path, *args: Any) -> list[dict]:
-    """What a function of the rank returns (tensors by name) in each of two processes of one gloo group."""
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_in_group, args=(rank, folder, function, args)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        process.kill()
-    said = [file.read_text() for file in sorted(folder.glob("error_*"))]
-    assert [process.exitcode for process in processes] == [0, 0], "\n".join(said)
-    return [torch.load(file, weights_only=True) for file in sorted(folder.glob("*.pt"))]
-
-
-def _in_group(rank: int, folder: Path, function: Callable[..., dict], args: tuple) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    try:
-        torch.save(function(rank, *args), folder / f"{rank}.pt")
-        distributed.barrier()
-    except BaseException:
-        (folder / f"error_{rank}").write_text(traceback.format_exc())
-        os._exit(1)
-    os._exit(0)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from loss_samples import FEATURES, in_two_processes, leaves, outputs
+from loss_samples import FEATURES, leaves, outputs
 from torch import Tensor
+from two_processes import in_two_processes
 
 from interngv.amateur.losses import SupervisionLoss, gather
 from interngv.amateur.losses.gather import collect

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from loss_samples import in_two_processes
 from mmengine.evaluator import Evaluator
 from mmengine.registry import METRICS
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 from torch.nn.functional import normalize
+from two_processes import in_two_processes
 
 from interngv.amateur import retrieval
 from interngv.amateur.retrieval import RetrievalRecall

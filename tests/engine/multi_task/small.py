@@ -1,8 +1,6 @@
 """Two small tasks on real 8 x 8 digits that share a trunk with batch norm; runs of them, also in two processes."""
 
-import os
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -10,14 +8,13 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_rank
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel, BaseModule
 from mmengine.optim import OptimWrapper
 from mmengine.registry import METRICS, MODELS
 from mmengine.runner import Runner
 from sklearn.datasets import load_digits
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import interngv  # noqa: F401  (registers the multi-task model)
@@ -103,33 +100,6 @@ def sgd(model: nn.Module, kind: type[OptimWrapper] = OptimWrapper, **rest: Any) 
     wrapper = kind(optimizer=torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3), **rest)
     wrapper.initialize_count_status(model, 0, 1000)
     return wrapper
-
-
-def in_two_processes(function: Callable[..., dict], folder: Path, *args: Any) -> list[dict]:
-    """What a function of the rank returns (tensors and plain values) in each of two processes of one gloo group."""
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_in_group, args=(rank, folder, function, args)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        process.kill()
-    said = [file.read_text() for file in sorted(folder.glob("error_*"))]
-    assert [process.exitcode for process in processes] == [0, 0], "\n".join(said)
-    return [torch.load(file, weights_only=True) for file in sorted(folder.glob("*.pt"))]
-
-
-def _in_group(rank: int, folder: Path, function: Callable[..., dict], args: tuple) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    try:
-        assert get_rank() == rank
-        torch.save(function(rank, *args), folder / f"{rank}.pt")
-        distributed.barrier()
-    except BaseException:
-        (folder / f"error_{rank}").write_text(traceback.format_exc())
-        os._exit(1)
-    os._exit(0)
 
 
 class Digits(Dataset):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small import in_two_processes
 from torch import distributed, nn
+from two_processes import in_two_processes
 
 from interngv.engine.multi_task.faults import Guard, SpikeMonitor, Statistics, naming_dead_peers
 from interngv.errors import UserError

@@ -16,8 +16,9 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODELS
-from small import Trunk, host_configs, in_two_processes, plain_model, runner, shared_model, sources, validation
+from small import Trunk, host_configs, plain_model, runner, shared_model, sources, validation
 from torch import Tensor
+from two_processes import in_two_processes
 
 from interngv.engine.multi_task import MetaBatch, MetaDataLoader
 from interngv.errors import UserError

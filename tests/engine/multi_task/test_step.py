@@ -10,8 +10,9 @@ import pytest
 import torch
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
-from small import CLASSES, batch, in_two_processes, part, plain_model, sgd, shared_model, spoilt
+from small import CLASSES, batch, part, plain_model, sgd, shared_model, spoilt
 from torch import Tensor, nn
+from two_processes import in_two_processes
 
 from interngv.engine import AmpOptimWrapper
 from interngv.engine.multi_task import SourceBatch
