@@ -21,7 +21,7 @@ def _shape(scan: np.ndarray, size: int) -> np.ndarray:
     large = np.asarray(Image.fromarray((scan * 15).astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC))
     parts, count = ndimage.label(large > 60)
     largest = 1 + int(np.argmax([np.sum(parts == n) for n in range(1, count + 1)]))
-    rows, columns = ndimage.find_objects(parts == largest)[0]
+    rows, columns = ndimage.find_objects(parts)[largest - 1]
     return (parts == largest)[rows, columns]
 
 

@@ -9,6 +9,9 @@ import argparse
 import ctypes
 import multiprocessing
 import os
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # processes are forked, which CUDA does not bear
+
 import random
 import signal
 import tempfile

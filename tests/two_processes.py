@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from mmengine.dist import get_rank
 from torch import distributed, multiprocessing
@@ -13,6 +14,8 @@ from torch import distributed, multiprocessing
 
 def in_two_processes(function: Callable[..., dict], folder: Path, *args: Any) -> list[dict]:
     """What a function of the rank returns (tensors and plain values) in each of two processes of one gloo group."""
+    if torch.cuda.is_available():
+        pytest.skip("CUDA and autograd's threads for it do not bear a fork")
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=_in_group, args=(rank, folder, function, args)) for rank in range(2)]
     for process in processes:

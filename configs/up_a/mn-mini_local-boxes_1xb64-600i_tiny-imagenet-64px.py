@@ -15,7 +15,7 @@ _base_ = [
 ]
 
 upstream = dict(
-    config="mn-mini_declip_1xb64-1200i_tiny-imagenet-64px.py", select={"image.trunk": "trunk", "image": "teacher"}
+    config="mn-mini_declip_1xb64-1500i_tiny-imagenet-64px.py", select={"image.trunk": "trunk", "image": "teacher"}
 )
 model = dict(
     trunk=dict(type="interngv.MetaNet", arch="mn-mini", out_indices=(0, 1, 2, 3, 4)),

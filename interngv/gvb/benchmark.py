@@ -220,9 +220,9 @@ class Benchmark:
         return found
 
     def _drawn(self, cell: Cell) -> Drawn:
+        if cell.shots == NO_SHOTS:  # a set may have no training part
+            return Drawn(self._samples(cell.task, "test"), np.array([], np.int64))
         samples, task = self._samples(cell.task, "train"), self._tasks[cell.task]
-        if cell.shots == NO_SHOTS:
-            return Drawn(samples, np.array([], np.int64))
         classes = task.num_classes if samples.labels is not None else None
         return Drawn(samples, select(samples.names, samples.labels, Shots.parse(cell.shots), cell.attempt, classes))
 

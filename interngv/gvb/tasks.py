@@ -159,6 +159,8 @@ def _rows(suite_name: str) -> dict[str, Task]:
     found = {}
     for name, row in rows.items():
         known = {"class_names": names.get(name), "prompts": prompts.get(name)}
+        if isinstance(same := row.get("class_names"), str):  # those of another set
+            row = {**row, "class_names": names[same]}
         found[name] = Task.from_row(name, {**{key: value for key, value in known.items() if value}, **row})
     return found
 

@@ -5,7 +5,12 @@ The folder holds tars with ``KEY.jpg`` members, ``annotations.jsonl`` (``key``, 
 ``label`` the class's number. Every fifth class, the lowest by the sha256 of its wnid, is held out: its pictures are of
 the splits ``train_heldout`` and ``val_heldout``, so that zero-shot is measured on classes that no training has seen.
 
-On the command line: ``python -m interngv.gvd.class_captions FOLDER`` writes ``data/<name of the folder>``.
+With WordNet, captions say what a class is as well: after the names come ``"NAME, H1, H2"``, its first name with the two
+nearest hypernyms, and ``"NAME: gloss"``. Held-out classes then share words with those that are trained on, and the name
+of one may stand in another's definition; their pictures stay unseen.
+
+On the command line: ``python -m interngv.gvd.class_captions FOLDER [--wordnet data/wordnet] [--out data/NAME]`` writes
+``data/<name of the folder>``.
 """
 
 import argparse
@@ -14,7 +19,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +27,43 @@ from interngv.errors import UserError
 from interngv.gvd import layouts
 from interngv.gvd.captions import PAIRS, lowest_fifth
 from interngv.gvd.open_data import tar_members
+from interngv.gvd.wordnet import WordNet
 
 VERSION = 1
 _WORD = re.compile(r"\w[\w-]*", re.ASCII)  # what may become part of a path
+_WNID = re.compile(r"n\d{8}", re.ASCII)
+_NEAREST = 2  # hypernyms that a caption names
 
 
-def prepare_classes(source: str | os.PathLike, out: str | os.PathLike | None = None) -> Path:
+def prepare_classes(
+    source: str | os.PathLike, out: str | os.PathLike | None = None, wordnet: str | os.PathLike | None = None
+) -> Path:
     """Write ``images/<split>/<wnid>/<key>.jpg`` and ``pairs.jsonl`` to ``out`` (default ``data/<name of the folder>``).
 
-    A folder that was finished before is left as it is. Raises UserError for files that are missing or of another form,
-    for a picture that is missing, not annotated, there twice or no regular file in its tar, and for a folder that was
-    not made here.
+    ``wordnet`` is a folder of WordNet 3.0, whose noun offsets ImageNet's wnids are; None gives the names alone. A
+    folder that was finished before is left as it is. Raises UserError for files that are missing or of another form,
+    for a picture that is missing, not annotated, there twice or no regular file in its tar, for a folder that was not
+    made here, and for a wnid that ``wordnet`` does not know.
     """
     source = Path(source)
     target = Path(out) if out is not None else Path("data") / source.resolve().name
-    rows = _rows(source)
+    rows = _rows(source, None if wordnet is None else WordNet(wordnet))
     stamp = f"class captions {VERSION} {hashlib.sha256(json.dumps(rows).encode()).hexdigest()}\n"
     if not layouts.is_finished(target, stamp):
         layouts.write_folder(lambda folder, work: _write(folder, work, rows), source, target, stamp)
     return target
 
 
-def _rows(source: Path) -> dict[str, dict[str, Any]]:
+def _rows(source: Path, wordnet: WordNet | None) -> dict[str, dict[str, Any]]:
     """The row of each picture by its key, in the order of the annotations."""
     try:
         classes = {one["wnid"]: one for one in json.loads((source / "classes.json").read_text(encoding="utf-8"))}
         lines = (source / "annotations.jsonl").read_text(encoding="utf-8").splitlines()
         given = [json.loads(line) for line in lines if line.strip()]
         held_out = lowest_fifth(classes)
-        rows = {one["key"]: _row(one, classes[one["wnid"]], one["wnid"] in held_out) for one in given}
+        captions = {wnid: _captions(classes[wnid], wordnet) for wnid in dict.fromkeys(one["wnid"] for one in given)}
+        labels = {wnid: classes[wnid]["label"] for wnid in captions}
+        rows = {one["key"]: _row(one, labels, captions, held_out) for one in given}
     except OSError as error:
         raise UserError(f"{source}: {Path(error.filename).name} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -60,19 +73,35 @@ def _rows(source: Path) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def _row(given: Mapping[str, Any], of_class: Mapping[str, Any], is_held_out: bool) -> dict[str, Any]:
+def _captions(of_class: Mapping[str, Any], wordnet: WordNet | None) -> list[str]:
+    """The names of a class and, with WordNet, its first name with what it is a kind of, and its definition."""
+    wnid, names = of_class["wnid"], of_class["names"]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"the names of {wnid} are {names!r}")
+    if wordnet is None:
+        return names
+    if not _WNID.fullmatch(wnid):
+        raise UserError(f"the wnid {wnid!r} is no noun of WordNet 3.0; expected one such as 'n02123045'")
+    try:
+        above, gloss = wordnet.hypernyms(int(wnid[1:])), wordnet.gloss(int(wnid[1:]))
+    except UserError as error:
+        raise UserError(f"the wnid {wnid!r} is no noun of WordNet 3.0: {error}") from error
+    kinds = ", ".join(dict.fromkeys([names[0], *above[:_NEAREST]]))
+    return [*names, *([kinds] if kinds != names[0] else []), f"{names[0]}: {gloss}"]
+
+
+def _row(
+    given: Mapping[str, Any], labels: Mapping[str, Any], captions: Mapping[str, list[str]], held_out: Collection[str]
+) -> dict[str, Any]:
     parts = [given["split"], given["wnid"], given["key"]]
     wrong = [part for part in parts if not _WORD.fullmatch(part)]
     if wrong:
         raise ValueError(f"{wrong[0]!r} cannot be part of a path")
-    names = of_class["names"]
-    if not isinstance(names, list) or not names:
-        raise ValueError(f"the names of {parts[1]} are {names!r}")
     return {
         "image": f"images/{'/'.join(parts)}.jpg",
-        "split": f"{parts[0]}_heldout" if is_held_out else parts[0],
-        "captions": names,
-        "label": of_class["label"],
+        "split": f"{parts[0]}_heldout" if parts[1] in held_out else parts[0],
+        "captions": captions[parts[1]],
+        "label": labels[parts[1]],
     }
 
 
@@ -114,10 +143,11 @@ def main() -> None:
     """Write a classification set in webdataset's form as pictures with captions."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path, help="with *.tar, annotations.jsonl and classes.json")
+    parser.add_argument("--wordnet", type=Path, help="folder of WordNet 3.0: captions say what a class is as well")
     parser.add_argument("--out", type=Path, help="default: data/<name of the folder>")
     args = parser.parse_args()
     try:
-        print(prepare_classes(args.folder, args.out))
+        print(prepare_classes(args.folder, args.out, args.wordnet))
     except UserError as error:
         raise SystemExit(f"error: {error}") from error
 

@@ -10,7 +10,7 @@
   161 MB, most of them sounds.
 * ``openmoji``: one JSON file with the names of emoji.
 * ``efficientnet-lite0``: a trunk's weights, one ``.pth`` file.
-* ``wordnet``: the dictionary's own files, which :class:`interngv.amateur.text.WordNet` reads.
+* ``wordnet``: the dictionary's own files, which :class:`interngv.gvd.wordnet.WordNet` reads.
 
 On the command line: ``python -m interngv.gvd.layouts fashion-mnist mnist-5k`` writes ``data/<name>``.
 """

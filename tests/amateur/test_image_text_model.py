@@ -1,5 +1,6 @@
 """The image-text model: what the losses get, how they add up, its temperature, features, and a real run that learns."""
 
+import copy
 import math
 from typing import Any
 
@@ -49,6 +50,22 @@ FORMS: dict[str, dict[str, Any]] = {
     "filip": dict(losses=dict(filip=FILIP)),
     "defilip": dict(losses={**GROUP, "filip": FILIP}, image=dict(IMAGE, token_dim=8), text=dict(TEXT, token_dim=8)),
 }
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU in sight")
+@pytest.mark.parametrize("form", FORMS)
+def test_a_gpu_gives_the_same_losses(form: str) -> None:
+    model = small_model.build(**FORMS[form]).eval()
+    views, samples = small_model.batch()
+    for sample in samples:  # as the pipeline gives it
+        sample.caption_id = torch.tensor(sample.caption_id)
+    expected = copy.deepcopy(model)(views, samples, mode="loss")
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        found = model.cuda()([view.cuda() for view in views], [sample.cuda() for sample in samples], mode="loss")
+    assert {name: one.item() for name, one in found.items()} == pytest.approx(
+        {name: one.item() for name, one in expected.items()}, rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -90,6 +90,17 @@ def test_every_online_parameter_learns_and_no_other(config: dict) -> None:
     assert not [name for name in weights if not name.startswith("neck.") and not net.get_parameter(name).grad.any()]
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU in sight")
+def test_a_gpu_gives_the_same_loss() -> None:
+    net = built().eval()
+    views, samples = batch()
+    expected = copy.deepcopy(net)(views, samples, "loss")
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        found = net.cuda()([view.cuda() for view in views], samples, "loss")
+    assert found["loss_local"].item() == pytest.approx(expected["loss_local"].item(), abs=1e-3)
+
+
 @pytest.mark.slow
 def test_the_target_moves_by_a_momentum_that_goes_to_one() -> None:
     net = built(momentum=0.9).train()

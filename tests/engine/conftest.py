@@ -67,7 +67,7 @@ def run_tool(name: str, *arguments: object, processes: int = 0, **environment: s
         text=True,
         cwd="/",
         timeout=300,
-        env=known | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | environment,
+        env=known | {"OMP_NUM_THREADS": "1"} | environment,
     )
 
 

@@ -16,7 +16,8 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
-from torch import distributed, multiprocessing, nn
+from torch import nn
+from two_processes import in_two_processes
 
 from interngv.checkpoint import directory, read_checkpoint
 from interngv.engine import FSDPStrategy, launch
@@ -72,28 +73,6 @@ def whole(net: Net, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return dict(net=dict(net.state_dict()), optimizer=optimizer.state_dict())
 
 
-def in_two_processes(function: Callable[[], Any], folder: Path) -> None:
-    """Run a function in two processes of a group; what the first returns is stored as ``FOLDER/found.pt``."""
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_in_group, args=(rank, function, folder)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        process.kill()
-    assert [process.exitcode for process in processes] == [0, 0]
-
-
-def _in_group(rank: int, function: Callable[[], Any], folder: Path) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    found = function()
-    if rank == 0:
-        torch.save(found, folder / "found.pt")
-    distributed.barrier()
-    os._exit(0)
-
-
 def assert_close(found: Any, expected: Any, atol: float, where: str = "") -> None:
     if isinstance(expected, dict):
         assert found.keys() == expected.keys(), where
@@ -107,28 +86,28 @@ def assert_close(found: Any, expected: Any, atol: float, where: str = "") -> Non
 
 
 def test_a_sharded_models_state_is_that_of_a_whole_one(tmp_path: Path) -> None:
-    in_two_processes(lambda: whole(*trained(sharded=True)), tmp_path)
-    assert_close(torch.load(tmp_path / "found.pt"), whole(*trained(sharded=False)), atol=1e-6)
+    found, _ = in_two_processes(lambda rank: whole(*trained(sharded=True)), tmp_path)
+    assert_close(found, whole(*trained(sharded=False)), atol=1e-6)
 
 
 def test_a_sharded_model_goes_on_from_a_whole_ones_state(tmp_path: Path) -> None:
     start = whole(*trained(sharded=False))
-    in_two_processes(lambda: whole(*trained(sharded=True, state=start)), tmp_path)
-    assert_close(torch.load(tmp_path / "found.pt"), whole(*trained(sharded=False, state=start)), atol=1e-6)
+    found, _ = in_two_processes(lambda rank: whole(*trained(sharded=True, state=start)), tmp_path)
+    assert_close(found, whole(*trained(sharded=False, state=start)), atol=1e-6)
 
 
 def test_mmengines_loader_fills_what_fits_a_sharded_model(tmp_path: Path) -> None:
     given = {name: torch.full_like(value, 7) for name, value in Net().state_dict().items()}
     given["blocks.2.weight"] = torch.zeros(4, 5)  # as of a head for other classes
 
-    def loaded() -> dict:
+    def loaded(rank: int) -> dict:
         net, _ = trained(sharded=True, steps=0)
         _load_checkpoint_to_model(net, given)
         return dict(net.state_dict())
 
-    in_two_processes(loaded, tmp_path)
+    found, _ = in_two_processes(loaded, tmp_path)
     torch.manual_seed(0)
-    before, found = Net().state_dict(), torch.load(tmp_path / "found.pt")
+    before = Net().state_dict()
     for name, value in found.items():
         assert torch.equal(value, before[name] if name == "blocks.2.weight" else given[name]), name
 

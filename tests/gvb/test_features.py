@@ -108,6 +108,14 @@ def test_one_extraction_serves_every_shot(mini: TrunkSpec, own: Path, tmp_path: 
     assert torch.allclose(half.features, alone.features, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU in sight")
+def test_a_gpu_gives_the_same(mini: TrunkSpec, few: Path, tmp_path: Path) -> None:
+    here, there = (extract(mini, listed(few), tmp_path / device, device=device) for device in ("cpu", "cuda"))
+    assert there.images_seen == 40
+    assert (there.features - here.features).abs().max() <= 1e-3 * here.features.abs().max()
+
+
 def rewrite(root: Path, change: Callable[[list[str]], list[str]]) -> None:
     lines = (root / "meta/train.txt").read_text().splitlines(keepends=True)
     (root / "meta/train.txt").write_text("".join(change(lines)))

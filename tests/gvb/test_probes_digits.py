@@ -72,7 +72,8 @@ def test_every_metric_is_chosen_by_itself() -> None:
     assert per_class.score == pytest.approx(sum(per_class.per_class) / 10)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU in sight")
 @pytest.mark.parametrize("name", PROBES)
 def test_a_gpu_gives_the_same(name: str) -> None:
     moved = [Samples(x.features.cuda(), x.labels.cuda()) for x in (TRAIN, TEST)]

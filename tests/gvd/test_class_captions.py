@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_wordnet
 
 from interngv.errors import UserError
 from interngv.gvd import captions
@@ -84,15 +85,79 @@ def test_a_finished_set_stays_and_another_takes_its_place(tmp_path: Path) -> Non
         prepare_classes(source, tmp_path / "mine")
 
 
+def named_set(folder: Path, wnids: Mapping[str, list[str]]) -> Path:
+    """The set of ten classes, the first ones with these wnids and names."""
+    class_set(folder)
+    classes = json.loads((folder / "classes.json").read_text())
+    given = (folder / "annotations.jsonl").read_text()
+    for one, (wnid, names) in zip(classes, wnids.items(), strict=False):
+        given = given.replace(one["wnid"], wnid)
+        one |= dict(wnid=wnid, names=names)
+    (folder / "classes.json").write_text(json.dumps(classes))
+    (folder / "annotations.jsonl").write_text(given)
+    return folder
+
+
+def test_with_wordnet_captions_say_what_a_class_is(tmp_path: Path) -> None:
+    wordnet = small_wordnet.write(tmp_path / "wordnet")
+    wnids = {first: f"n{offset:08d}" for first, offset in small_wordnet.noun_offsets().items()}
+    gloss = "a gloss; of two parts"
+    expected = {
+        "kitty": ["kitty", "young cat", "kitty, cat, living thing", f"kitty: {gloss}"],
+        "cat": ["living thing", "living thing, entity", f"living thing: {gloss}"],  # the name is a hypernym's
+        "living_thing": ["life", "life, entity", f"life: {gloss}"],
+        "entity": ["entity", "thing", f"entity: {gloss}"],
+        "snake": ["snake", "snake, ouroboros", f"snake: {gloss}"],
+        **{first: [first, f"{first}: {gloss}"] for first in ("dog", "goose", "rat", "bos", "boss")},
+    }
+    names = {
+        wnids[first]: [text for text in texts if not (":" in text or "," in text)] for first, texts in expected.items()
+    }
+    source = named_set(tmp_path / "ten", names)
+    out = prepare_classes(source, tmp_path / "out", wordnet)
+    by_wnid = {row["image"].split("/")[2]: row["captions"] for row in rows_of(out)}
+    assert by_wnid == {wnids[first]: texts for first, texts in expected.items()}
+    plain = prepare_classes(source, tmp_path / "plain")
+    assert {row["image"].split("/")[2]: row["captions"] for row in rows_of(plain)} == names
+    assert (plain / ".prepared").read_text() != (out / ".prepared").read_text()
+
+
+@pytest.mark.parametrize(
+    ("wnid", "message"),
+    [
+        ("n00000001", "the wnid 'n00000001' is no noun of WordNet 3.0: .*no synset starts at byte 1$"),
+        ("v00000001", "the wnid 'v00000001' is no noun of WordNet 3.0; expected one such as"),
+        ("n1740", "the wnid 'n1740' is no noun of WordNet 3.0; expected one such as"),
+    ],
+)
+def test_a_wnid_that_wordnet_does_not_know_is_refused(wnid: str, message: str, tmp_path: Path) -> None:
+    wordnet = small_wordnet.write(tmp_path / "wordnet")
+    source = named_set(tmp_path / "ten", {wnid: ["thing"]})
+    with pytest.raises(UserError, match=message):
+        prepare_classes(source, tmp_path / "out", wordnet)
+    with pytest.raises(UserError, match="does not hold WordNet's files"):
+        prepare_classes(source, tmp_path / "out", tmp_path)
+    assert not (tmp_path / "out").exists()
+    prepare_classes(source, tmp_path / "out")
+
+
 def changed_annotations(folder: Path, **fields: Any) -> None:
     lines = (folder / "annotations.jsonl").read_text().splitlines()
     (folder / "annotations.jsonl").write_text("\n".join([json.dumps(json.loads(lines[0]) | fields), *lines[1:]]))
+
+
+def changed_names(folder: Path, names: Any) -> None:
+    first, *others = json.loads((folder / "classes.json").read_text())
+    (folder / "classes.json").write_text(json.dumps([first | dict(names=names), *others]))
 
 
 FAULTS = {
     "no classes": (lambda folder: (folder / "classes.json").unlink(), "classes.json cannot be read: No such file"),
     "no annotations": (lambda folder: (folder / "annotations.jsonl").write_text("{"), "of another form"),
     "unknown class": (lambda folder: changed_annotations(folder, wnid="n1"), "of another form: KeyError"),
+    "no list of names": (lambda folder: changed_names(folder, "thing"), "the names of n00000000 are 'thing'"),
+    "no names": (lambda folder: changed_names(folder, []), r"the names of n00000000 are \[\]"),
+    "a number as a name": (lambda folder: changed_names(folder, [1]), r"the names of n00000000 are \[1\]"),
     "path in a key": (lambda folder: changed_annotations(folder, key="../../evil"), "'../../evil' cannot be part of"),
     "path in a split": (lambda folder: changed_annotations(folder, split="/tmp"), "'/tmp' cannot be part of"),
     "same key": (lambda folder: changed_annotations(folder, key="train_1"), "20 lines and 19 different keys"),

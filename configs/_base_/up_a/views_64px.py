@@ -2,7 +2,8 @@
 
 _base_ = ["two_views.py"]
 
-caption = dict(type="interngv.EncodeCaption", tokenizer=dict(type="interngv.BPETokenizer", context_length=16))
+tokenizer = dict(type="interngv.BPETokenizer", vocabulary="data/vocabulary/bpe-4096.json", context_length=32)
+caption = dict(type="interngv.EncodeCaption", tokenizer=tokenizer)
 crop = [dict(type="RandomResizedCrop", scale=64, crop_ratio_range=(0.2, 1.0), backend="pillow")]
 views = [dict(type="MultiView", num_views=2, transforms=[crop + _base_.jitter])]
 train_caption = dict(caption, augment=dict(wordnet="data/wordnet"), mask=True)

@@ -9,9 +9,10 @@ import torch
 from mmengine.registry import MODELS as ROOT
 from torch import Tensor
 
-from interngv.amateur.text import TextAugment, WordNet, mask_tokens
+from interngv.amateur.text import TextAugment, mask_tokens
 from interngv.amateur.text.words import clean
 from interngv.errors import UserError, did_you_mean
+from interngv.gvd.wordnet import WordNet
 from interngv.registry import TRANSFORMS
 
 CHOICES = ("random", "first", "all")

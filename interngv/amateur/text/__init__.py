@@ -3,6 +3,5 @@
 from interngv.amateur.text.augment import TextAugment
 from interngv.amateur.text.masking import mask_tokens
 from interngv.amateur.text.tokenizer import BPETokenizer
-from interngv.amateur.text.wordnet import WordNet
 
-__all__ = ["BPETokenizer", "TextAugment", "WordNet", "mask_tokens"]
+__all__ = ["BPETokenizer", "TextAugment", "mask_tokens"]

@@ -31,7 +31,7 @@ class TextAugment:
     tokenizer reads (:data:`interngv.amateur.text.words.LONGEST`).
 
     Args:
-        synonyms: the synonyms of a word in lower case, such as :meth:`interngv.amateur.text.WordNet.synonyms`.
+        synonyms: the synonyms of a word in lower case, such as :meth:`interngv.gvd.wordnet.WordNet.synonyms`.
         rate: share of the words that change, EDA's alpha; 0.1 is its recommendation.
 
     Raises ValueError for a rate outside 0..1.

@@ -16,6 +16,7 @@ from interngv.checkpoint import directory, read_checkpoint
 from interngv.engine.checkpoints import CheckpointHook, latest_checkpoint
 from interngv.errors import UserError
 
+pytestmark = pytest.mark.gpu
 BEST = dict(save_best="accuracy", rule="greater")
 ITERS = dict(
     train_cfg=dict(type="IterBasedTrainLoop", max_iters=20, val_interval=5),

@@ -25,6 +25,7 @@ from interngv.engine.checkpoints import latest_checkpoint
 from interngv.engine.checkpoints.runner import _load_schedulers, _scheduler_states
 from interngv.errors import UserError
 
+pytestmark = pytest.mark.gpu
 AMP = dict(type="interngv.AmpOptimWrapper", dtype="bfloat16", optimizer=dict(type="SGD", lr=0.1, momentum=0.9))
 ADAM = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=0.01), clip_grad=dict(max_norm=1.0))
 

@@ -11,6 +11,7 @@ from small import Digits, Hits, batch, plain_model, runner, shared_model, valida
 from interngv.checkpoint import read_checkpoint
 from interngv.errors import UserError
 
+pytestmark = pytest.mark.gpu
 BOTH = ("digit", "parity")
 
 

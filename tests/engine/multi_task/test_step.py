@@ -78,7 +78,6 @@ WRAPPERS = {
 }
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="the CPU's mixed precision")
 @pytest.mark.parametrize("kind", WRAPPERS)
 def test_one_part_is_the_models_own_step_to_the_bit(kind: str) -> None:
     ours, theirs = plain_model(), plain_model()

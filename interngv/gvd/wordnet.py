@@ -1,4 +1,6 @@
-"""Synonyms from WordNet's own files (Miller, CACM 1995), as its manual pages wndb(5WN) and morphy(7WN) describe them.
+"""Synonyms, hypernyms and glosses from WordNet's own files (Miller, CACM 1995).
+
+They are read as its manual pages wndb(5WN) and morphy(7WN) describe them.
 
 ``python -m interngv.gvd.layouts wordnet`` writes the files of WordNet 3.0 to ``data/wordnet``.
 """
@@ -6,6 +8,7 @@
 import mmap
 import os
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +24,7 @@ DETACHMENT = {
     "adv": "",
 }
 MARKERS = ("(a)", "(p)", "(ip)")  # where an adjective may stand
+HYPERNYMS = ("@", "@i")  # pointers to what a synset is a kind of, and what it is an instance of
 
 
 class WordNet:
@@ -49,6 +53,37 @@ class WordNet:
         what WordNet does not know.
         """
         return self._cached(word.lower().replace(" ", "_")) if word.isascii() else ()
+
+    def hypernyms(self, offset: int) -> tuple[str, ...]:
+        """The first lemma of each synset above a noun synset, the nearest first, up to the root, with blanks.
+
+        Of several hypernyms the first is followed. ``offset`` is the byte of ``data.noun`` at which the synset's line
+        starts: 2123045 for ImageNet's n02123045. Raises UserError where none starts there.
+        """
+        chain, above = [offset], _hypernym(self._noun(offset))
+        while above is not None and above not in chain:
+            chain.append(above)
+            above = _hypernym(self._noun(above))
+        return tuple(_words(self._noun(one))[0].replace("_", " ") for one in chain[1:])
+
+    def gloss(self, offset: int) -> str:
+        """The definition of a noun synset without examples; offset and errors as with :meth:`hypernyms`."""
+        return _gloss(self._noun(offset)).partition('; "')[0].strip()
+
+    def glosses(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Lemmas (with blanks) and whole gloss, examples included, of every synset of the four parts of speech."""
+        for part in self._parts.values():
+            for line in part.data[:].decode("ascii").splitlines():
+                if not line.startswith(" "):  # the licence
+                    yield tuple(word.replace("_", " ") for word in _words(line)), _gloss(line)
+
+    def _noun(self, offset: int) -> str:
+        """The line of the noun synset that starts at this byte."""
+        data = self._parts["noun"].data
+        line = _line(data, offset).decode("ascii") if 0 <= offset < len(data) else ""
+        if not line.startswith(f"{offset:08d} "):
+            raise UserError(f"{self.folder / 'data.noun'}: no synset starts at byte {offset}")
+        return line
 
     def _synonyms(self, word: str) -> tuple[str, ...]:
         found: dict[str, None] = {}
@@ -98,11 +133,29 @@ def _bases(word: str, name: str, part: _PartOfSpeech) -> tuple[str, ...]:
 def _lemmas(part: _PartOfSpeech, lemma: str) -> list[str]:
     """The lemmas of all synsets of one lemma, in the order of its senses."""
     fields = _entry(part.index, lemma).split()
-    found = []
+    found: list[str] = []
     for offset in fields[-int(fields[2]) :] if fields else []:
-        synset = _line(part.data, int(offset)).decode("ascii").split()
-        found += synset[4 : 4 + 2 * int(synset[3], 16) : 2]
-    return [name[: name.rindex("(")] if name.endswith(MARKERS) else name for name in found]
+        found += _words(_line(part.data, int(offset)).decode("ascii"))
+    return found
+
+
+def _words(synset: str) -> list[str]:
+    """The lemmas of a line of data, with underscores."""
+    fields = synset.split()
+    names = fields[4 : 4 + 2 * int(fields[3], 16) : 2]
+    return [name[: name.rindex("(")] if name.endswith(MARKERS) else name for name in names]
+
+
+def _hypernym(synset: str) -> int | None:
+    """The offset that the first pointer upwards of a line of data gives; None at a root."""
+    fields = synset.split()
+    count_at = 4 + 2 * int(fields[3], 16)
+    pointers = range(count_at + 1, count_at + 1 + 4 * int(fields[count_at]), 4)
+    return next((int(fields[at + 1]) for at in pointers if fields[at] in HYPERNYMS), None)
+
+
+def _gloss(synset: str) -> str:
+    return synset.partition("|")[2].strip()
 
 
 def _entry(index: mmap.mmap, lemma: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Synonyms from a small dictionary written here in WordNet's form, and from the real one where it can be fetched."""
+"""Answers of a small dictionary in WordNet's form, and of the real one where it can be fetched."""
 
 import multiprocessing
 import pickle
@@ -8,70 +8,17 @@ import time
 from pathlib import Path
 
 import pytest
+import small_wordnet
+from small_wordnet import SYNSETS, bare
 
-from interngv.amateur.text import WordNet
-from interngv.amateur.text.wordnet import DETACHMENT
 from interngv.errors import UserError
 from interngv.gvd import layouts
-
-LICENCE = "".join(f"  {number} This is a line of the licence.  \n" for number in range(1, 30))
-# part -> synsets, in the order in which each of their words has them as senses
-SYNSETS = {
-    "noun": [
-        ["dog", "domestic_dog", "Canis_familiaris"],
-        ["frank", "hot_dog", "dog"],
-        ["goose"],
-        ["fathead", "goose", "zany"],
-        ["box", "loge"],
-        ["church", "church_building"],
-        ["city", "metropolis"],
-        ["fireman", "stoker"],
-        ["bos", "genus_Bos"],
-        ["boss", "chief"],
-        ["rat", "rotter"],
-        ["a", "angstrom"],
-        ["cat", "kitty"],
-        ["cat's-paw", "tool"],
-        [f"name_{letter}" for letter in "bcdefghijklmnopqrs"],  # more than ten: the count is hexadecimal
-    ],
-    "verb": [["dog", "chase", "tag"], ["rate", "value"], ["rat", "fink"], ["try", "attempt"], ["go", "move"]],
-    "adj": [["big(a)", "large"], ["awake(p)", "wakeful"], ["galore(ip)", "abounding"], ["nice", "dainty"], ["good"]],
-    "adv": [["well", "easily"]],
-}
-EXCEPTIONS = {"noun": "geese goose\n", "verb": "went go\ngoes go\ntried try\n", "adj": "better good well\n", "adv": ""}
-
-
-def bare(name: str) -> str:
-    return name.partition("(")[0].lower()
-
-
-def write_part(folder: Path, part: str) -> None:
-    """The files of one part of speech.
-
-    A line of data: offset, file number, type, count in hexadecimal, words with a number each, pointers, gloss. One of
-    the index: lemma, type, count of senses, pointers with their count, counts of senses and of tagged ones, offsets.
-    """
-    data, offsets = LICENCE, {}
-    for synset in SYNSETS[part]:
-        offset = f"{len(data):08d}"
-        words = " ".join(f"{name} 0" for name in synset)
-        data += (
-            f'{offset} 05 {part[0]} {len(synset):02x} {words} 001 @ 00001740 {part[0]} 0000 | a gloss; "with dog 0"  \n'
-        )
-        for name in synset:
-            offsets.setdefault(bare(name), []).append(offset)
-    lines = [f"{name} {part[0]} {len(at)} 2 @ ~ {len(at)} 0 {' '.join(at)}  \n" for name, at in offsets.items()]
-    (folder / f"data.{part}").write_text(data)
-    (folder / f"index.{part}").write_text(LICENCE + "".join(sorted(lines)))
-    (folder / f"{part}.exc").write_text(EXCEPTIONS[part])
+from interngv.gvd.wordnet import DETACHMENT, WordNet
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("wordnet")
-    for part in SYNSETS:
-        write_part(path, part)
-    return path
+    return small_wordnet.write(tmp_path_factory.mktemp("wordnet"))
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +68,47 @@ def test_compounds_have_blanks(wordnet: WordNet) -> None:
     assert wordnet.synonyms("Dog") == ("domestic dog", "Canis familiaris", "frank", "hot dog", "chase", "tag")
 
 
+CHAINS = {
+    "kitty": ("cat", "living thing", "entity"),  # by the first of two hypernyms, which is not the first pointer
+    "name_b": ("living thing", "entity"),  # an instance
+    "entity": (),
+    "goose": (),
+    "ouroboros": ("snake",),
+    "snake": ("ouroboros",),
+}
+
+
+@pytest.mark.parametrize(("lemma", "chain"), CHAINS.items())
+def test_hypernyms_lead_to_the_root(lemma: str, chain: tuple[str, ...], wordnet: WordNet) -> None:
+    assert wordnet.hypernyms(small_wordnet.noun_offsets()[lemma]) == chain
+
+
+def test_a_gloss_ends_before_its_examples(wordnet: WordNet) -> None:
+    for at in small_wordnet.noun_offsets().values():
+        assert wordnet.gloss(at) == "a gloss; of two parts"
+
+
+@pytest.mark.parametrize("shift", [-(10**6), -1, 1, 10**9])
+def test_an_offset_at_which_no_synset_starts_is_refused(shift: int, wordnet: WordNet) -> None:
+    offset = small_wordnet.noun_offsets()["cat"] + shift
+    for method in (wordnet.hypernyms, wordnet.gloss):
+        with pytest.raises(UserError, match=rf"data.noun: no synset starts at byte {offset}$"):
+            method(offset)
+
+
+@pytest.mark.parametrize("offset", [0, 50])
+def test_the_licence_is_no_synset(offset: int, wordnet: WordNet) -> None:
+    with pytest.raises(UserError, match="no synset starts at byte"):
+        wordnet.gloss(offset)
+
+
+def test_all_glosses_come_with_their_lemmas(wordnet: WordNet) -> None:
+    every = [[name.partition("(")[0].replace("_", " ") for name in one] for part in SYNSETS.values() for one in part]
+    assert [(list(lemmas), gloss) for lemmas, gloss in wordnet.glosses()] == [
+        (names, small_wordnet.GLOSS) for names in every
+    ]
+
+
 def test_a_copy_in_another_process_answers_alike(wordnet: WordNet) -> None:
     assert pickle.loads(pickle.dumps(wordnet)).synonyms("dogs") == wordnet.synonyms("dogs")
     with multiprocessing.get_context("fork").Pool(2) as pool:
@@ -131,8 +119,7 @@ def test_a_copy_in_another_process_answers_alike(wordnet: WordNet) -> None:
 
 @pytest.mark.parametrize("missing", ["index.noun", "data.verb", "adj.exc"])
 def test_a_folder_without_the_files_is_refused(missing: str, tmp_path: Path) -> None:
-    for part in SYNSETS:
-        write_part(tmp_path, part)
+    small_wordnet.write(tmp_path)
     (tmp_path / missing).unlink()
     with pytest.raises(UserError, match=rf"does not hold WordNet's files .*{missing}.*layouts wordnet"):
         WordNet(tmp_path)
@@ -156,6 +143,27 @@ def test_the_real_dictionary(real: Path) -> None:
     frank = {"frank", "frankfurter", "hotdog", "hot dog", "wiener", "wienerwurst", "weenie"}
     assert frank | {"domestic dog", "cad", "pawl", "andiron", "chase after"} <= set(wordnet.synonyms("dogs"))
     assert wordnet.synonyms("galore") == ("abounding",)
+    # ImageNet's n02123045 and the root.
+    chain = wordnet.hypernyms(2123045)
+    assert chain[:4] == ("domestic cat", "cat", "feline", "carnivore") and chain[-1] == "entity"
+    assert wordnet.gloss(2123045) == "a cat with a grey or tawny coat mottled with black"
+    assert wordnet.hypernyms(1740) == ()
+    assert sum(1 for _ in wordnet.glosses()) == 117_659  # wnstats(7WN), synsets
+
+
+@pytest.mark.slow
+def test_hypernyms_are_those_that_a_reading_line_by_line_finds(real: Path) -> None:
+    wordnet = WordNet(real)
+    lines = [line for line in (real / "data.noun").read_text().splitlines() if not line.startswith(" ")]
+    names = {int(line[:8]): line.split()[4].replace("_", " ") for line in lines}
+    above = {int(line[:8]): int(found[1]) for line in lines if (found := re.search(r" @i? (\d{8}) n 0000", line))}
+    assert set(names) - set(above) == {1740}  # all nouns of release 3.0 hang below 'entity'
+    for offset in random.Random(0).sample(sorted(names), 2000):
+        expected, at = [], offset
+        while at in above:
+            at = above[at]
+            expected.append(names[at])
+        assert list(wordnet.hypernyms(offset)) == expected, offset
 
 
 @pytest.mark.slow

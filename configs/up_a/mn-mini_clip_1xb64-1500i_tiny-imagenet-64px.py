@@ -1,13 +1,13 @@
-"""CLIP beside mn-mini_declip_1xb64-1200i_fluent-emoji-64px: the same, pipeline and all, but for the losses.
+"""CLIP beside mn-mini_declip_1xb64-1500i_tiny-imagenet-64px: the same, pipeline and all, but for the losses.
 
 Paper: INTERN (arXiv 2111.08687), Up-A-G; DeCLIP (arXiv 2110.05208)
 Expected: not measured yet
 Cost: not measured yet
 Data: as there
-Run: python tools/train.py configs/up_a/mn-mini_clip_1xb64-1200i_fluent-emoji-64px.py
+Run: python tools/train.py configs/up_a/mn-mini_clip_1xb64-1500i_tiny-imagenet-64px.py
 Next: zero-shot by GV-B's protocol of that name (docs/benchmark.md)
 """
 
-_base_ = ["mn-mini_declip_1xb64-1200i_fluent-emoji-64px.py"]
+_base_ = ["mn-mini_declip_1xb64-1500i_tiny-imagenet-64px.py"]
 
 model = dict(losses=dict(_delete_=True, clip=dict(type="interngv.InfoNCE", pairs="first")), weights=None)

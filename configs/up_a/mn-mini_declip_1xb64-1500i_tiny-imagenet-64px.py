@@ -4,7 +4,7 @@ Paper: INTERN (arXiv 2111.08687), Up-A-G; DeCLIP (arXiv 2110.05208)
 Expected: not measured yet
 Cost: not measured yet
 Data: python -m interngv.gvd.class_captions FOLDER, and python -m interngv.gvd.layouts wordnet
-Run: python tools/train.py configs/up_a/mn-mini_declip_1xb64-1200i_tiny-imagenet-64px.py
+Run: python tools/train.py configs/up_a/mn-mini_declip_1xb64-1500i_tiny-imagenet-64px.py
 Next: zero-shot by GV-B's protocol of that name (docs/benchmark.md)
 """
 
