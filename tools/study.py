@@ -99,6 +99,17 @@ class Study:
                 if other is not None and other not in self.arms:
                     raise UserError(f"{config}: '{other}' is no arm{did_you_mean(other, self.arms)}")
 
+    def keep(self, names: Sequence[str]) -> None:
+        """Leave the other arms out; UserError for an unknown one and for one that starts from an arm left out."""
+        for name in names:
+            if name not in self.arms:
+                raise UserError(f"'{name}' is no arm{did_you_mean(name, self.arms)}; {_listed(list(self.arms))}")
+            arm = self.arms[name]
+            for other in (arm.upstream, arm.texts):
+                if other and other not in names:
+                    raise UserError(f"'{name}' needs the arm '{other}'")
+        self.arms = {name: self.arms[name] for name in names}
+
     def train(self, name: str, seed: int) -> None:
         """Train an arm, whose upstream is trained; one that was trained to its end is left as it is."""
         arm, folder = self.arms[name], self.folder / name / str(seed)
@@ -277,7 +288,7 @@ def main() -> int:
     def go() -> None:
         study = Study(args.config, args.work_dir)
         if args.arms:
-            study.arms = {name: study.arms[name] for name in args.arms.split(",")}
+            study.keep(args.arms.split(","))
         found = run(study, [int(seed) for seed in args.seeds.split(",")], args.jobs)
         print(write(study, found, f"python tools/study.py {args.config} --seeds {args.seeds}", args.out))
 

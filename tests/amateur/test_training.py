@@ -48,7 +48,7 @@ def config(tmp_path_factory: pytest.TempPathFactory, digits_folder: Path) -> Pat
     tokenizer = BPETokenizer.train(NAMES, 560, context_length=16)
     tokenizer.save(folder / "words.json")
     facts = dict(size=tokenizer.vocab_size, end=tokenizer.end_id, vocabulary=str(folder / "words.json"))
-    base = str(ROOT / "configs/up_a/mn-mini_declip_1xb64-1500i_fluent-emoji-64px.py")
+    base = str(ROOT / "configs/up_a/mn-mini_declip_1xb64-400i_fluent-emoji-64px.py")
     (folder / "stage.py").write_text(CONFIG.format(base=base, data=str(folder), **facts))
     return folder / "stage.py"
 
