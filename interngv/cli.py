@@ -1,11 +1,11 @@
 """The ``interngv`` command: thin, and quick to start, for torch loads only where it is needed."""
 
-import subprocess
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -179,9 +179,11 @@ def _shipped() -> Path:
     return package / ".mim" if (package / ".mim").is_dir() else package.parent
 
 
-def _run_tool(name: str, arguments: list[str]) -> None:
+def _run_tool(name: str, arguments: list[str]) -> NoReturn:
+    """Become the tool, so that signals reach it: a training that is asked to stop must have the time to save."""
     tool = _shipped() / "tools" / f"{name}.py"
-    raise typer.Exit(subprocess.run([sys.executable, str(tool), *arguments]).returncode)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, str(tool), *arguments])
 
 
 @contextmanager

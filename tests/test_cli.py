@@ -103,13 +103,12 @@ def test_train_and_test_pass_everything_on(name: str, tmp_path: Path, monkeypatc
     (tmp_path / "tools" / f"{name}.py").write_text("import sys, json\nprint(json.dumps(sys.argv[1:]))\nsys.exit(7)\n")
     monkeypatch.setattr(cli, "_shipped", lambda: tmp_path)
     seen: list[list[str]] = []
-    real = subprocess.run
 
-    def record(line: list[str]) -> subprocess.CompletedProcess:
+    def become(program: str, line: list[str]) -> None:
         seen.append(line)
-        return real(line, capture_output=True, text=True)
+        raise SystemExit(subprocess.run([program, *line[1:]], capture_output=True).returncode)
 
-    monkeypatch.setattr(cli.subprocess, "run", record)
+    monkeypatch.setattr(cli.os, "execv", become)  # which would end this process
     given = ["config.py", "--cfg-options", "a.b=1", "--help", "--launcher", "none"]
     result = runner.invoke(cli.app, [name, *given])
     assert result.exit_code == 7  # the tool's own status

@@ -1,26 +1,26 @@
 """Train the arms of a comparison with several seeds, measure each, and write what came out as mean and deviation.
 
-    python tools/study.py configs/studies/up_a.py [--seeds 0,1,2] [--jobs N] [--work-dir DIR] [--out docs/results]
+    python tools/study.py tools/studies/up_a_emoji.py [--seeds 0,1,2] [--jobs N] [--work-dir DIR] [--out docs/results]
 
-A study is a config with ``title``, ``arms`` (see :class:`Arm`) and ``measures`` (see :class:`Measure`). All training
-and testing goes through tools/train.py and tools/test.py, in processes of their own. What is done is kept: the same
-command goes on after a stop, and takes further seeds. The table and every number go to ``<out>/<name of the
-config>.md`` and ``.json``.
+A study is a file with ``title``, ``arms`` (see :class:`Arm`) and ``measures`` (see :class:`Measure`). All training and
+testing goes through tools/train.py and tools/test.py, in processes of their own. What is done is kept, as long as the
+configs that it came from say the same: the same command goes on after a stop, and takes further seeds. The table and
+every number go to ``<out>/<name of the study>.md`` and ``.json``.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import platform
 import shlex
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,30 +31,33 @@ import interngv
 from interngv.amateur.local.joined import join
 from interngv.checkpoint.files import replaced
 from interngv.engine.command import run_tool
+from interngv.engine.config import load_config
 from interngv.errors import UserError, did_you_mean
-from interngv.gvb import report
+from interngv.gvb import host_run, report
+from interngv.gvb.suite import read_suite
 
-TOOLS = Path(__file__).resolve().parent
+RECORD = "arm.json"  # of a training: what it depends on, and what it has cost so far
+DONE = "last_checkpoint"
 Scores = dict[str, float]  # by label
+Found = Mapping[str, Mapping[int, Scores]]  # by arm and seed
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of training.
+    """One way of training, or a trunk that is not trained.
 
     Attributes:
-        config: what is trained; None for a trunk that is not.
-        options: dotted keys that override it.
-        upstream: the arm whose checkpoint of the same seed it starts from.
-        texts: the arm whose image-text model its trunk is put into for measures of images with texts.
-        trunk: what GV-B calls its trunk; its config where left out.
+        config: what is trained; or
+        trunk: what GV-B calls the trunk, ``mn-mini``; it is initialised with the seed.
+        upstream: the arm whose checkpoint of the same seed the training starts from.
+        texts: the arm whose image-text model is taken for measures of images with texts: its own name where it is one,
+            another one's for a trunk that is then put into that model (:mod:`interngv.amateur.local.joined`).
     """
 
     config: str | None = None
-    options: Mapping[str, Any] | None = None
+    trunk: str | None = None
     upstream: str | None = None
     texts: str | None = None
-    trunk: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,10 @@ class Measure:
     """One call of tools/test.py.
 
     Attributes:
-        scores: by label, the key of a metric, or with a suite, the task.
+        scores: by label, the key of a metric; with a suite, the task.
         options: dotted keys that override the arm's config, which is tested; or
         suite: a suite of GV-B, to judge an arm's trunk on, with ``arguments`` such as ``--shots 10``.
-        texts: whether it needs an image-text model.
+        texts: whether it needs an image-text model; arms without one are left out.
         arms: those it is taken of; all where left out.
     """
 
@@ -78,172 +81,216 @@ class Measure:
 
 
 class Study:
-    """The arms and measures of a config, and the folder where they are kept.
+    """The arms and measures of a file, and the folder where their results are kept.
 
-    Raises UserError for a config that lacks one of them, or names an arm that it has not.
+    Raises UserError for a file that is no study, names an arm that it has not, or arms that start from each other.
     """
 
-    def __init__(self, config: str, work_dir: Path) -> None:
-        if not Path(config).is_file():
-            raise UserError(f"{config}: no such file; studies lie in configs/studies")
-        given = Config.fromfile(config)
-        self.name, self.folder = Path(config).stem, work_dir / Path(config).stem
+    def __init__(self, path: str, work_dir: Path) -> None:
+        self.name, self.folder = Path(path).stem, work_dir / Path(path).stem
+        if not Path(path).is_file():
+            raise UserError(f"{path}: no such file; studies lie in tools/studies")
         try:
+            given = Config.fromfile(path)
             self.title = given.title
             self.arms = {name: Arm(**arm) for name, arm in given.arms.items()}
             self.measures = [Measure(**one) for one in given.measures]
-        except (AttributeError, TypeError) as error:
-            raise UserError(f"{config} is no study: {error}") from error
-        for arm in self.arms.values():
-            for other in (arm.upstream, arm.texts, *(each for one in self.measures for each in one.arms or ())):
-                if other is not None and other not in self.arms:
-                    raise UserError(f"{config}: '{other}' is no arm{did_you_mean(other, self.arms)}")
-
-    def keep(self, names: Sequence[str]) -> None:
-        """Leave the other arms out; UserError for an unknown one and for one that starts from an arm left out."""
-        for name in names:
-            if name not in self.arms:
-                raise UserError(f"'{name}' is no arm{did_you_mean(name, self.arms)}; {_listed(list(self.arms))}")
-            arm = self.arms[name]
-            for other in (arm.upstream, arm.texts):
-                if other and other not in names:
-                    raise UserError(f"'{name}' needs the arm '{other}'")
-        self.arms = {name: self.arms[name] for name in names}
-
-    def train(self, name: str, seed: int) -> None:
-        """Train an arm, whose upstream is trained; one that was trained to its end is left as it is."""
-        arm, folder = self.arms[name], self.folder / name / str(seed)
-        if arm.config is None or (folder / "trained.json").exists():
-            return
-        start = ["--upstream", _checkpoint(self.folder / arm.upstream / str(seed))] if arm.upstream else []
-        begin = time.time()
-        _tool("train", [arm.config, "--seed", str(seed), "--resume", *start, *_options(arm.options)], folder)
-        _keep(folder / "trained.json", {"seconds": round(time.time() - begin), "environment": environment()})
-
-    def measure(self, number: int, name: str, seed: int) -> Scores:
-        """One of the measures, of a trained arm; kept from an earlier call, and none where it does not apply."""
-        measure, arm, folder = self.measures[number], self.arms[name], self.folder / name / str(seed)
-        if (measure.texts and not self._has_texts(arm)) or name not in (measure.arms or self.arms):
-            return {}
-        kept = folder / f"measure_{number}.json"
-        if not kept.exists():
-            found = (
-                self._judged(measure, name, seed, folder / f"grid_{number}")
-                if measure.suite
-                else self._tested(measure, arm, seed, folder)
-            )
-            _keep(kept, found)
-        return json.loads(kept.read_text())
-
-    def costs(self, seeds: Sequence[int]) -> list[str]:
-        """Seconds and environment of every arm's trainings."""
-        lines = []
+        except (AttributeError, TypeError, SyntaxError) as error:
+            raise UserError(f"{path} is no study: {error}") from error
         for name, arm in self.arms.items():
-            files = [self.folder / name / str(seed) / "trained.json" for seed in seeds]
-            records = [json.loads(file.read_text()) for file in files] if arm.config else []
-            for where in dict.fromkeys(record["environment"] for record in records):
-                seconds = [record["seconds"] for record in records if record["environment"] == where]
-                lines.append(f"{name}: {_listed(seconds)} s; {where}")
-        return lines
+            if (arm.config is None) == (arm.trunk is None) or (arm.upstream and not arm.config):
+                raise UserError(f"{path}: arm '{name}': give config (and, if wanted, upstream), or trunk")
+            self._known(path, arm.upstream, arm.texts)
+        for measure in self.measures:
+            self._known(path, *(measure.arms or ()))
+            if bool(measure.arguments) > bool(measure.suite) or bool(measure.options) > (measure.suite is None):
+                raise UserError(f"{path}: arguments belong to a suite, options to the arms' own configs: {measure}")
+        labels = [label for measure in self.measures for label in measure.scores]
+        if twice := {label for label in labels if labels.count(label) > 1}:
+            raise UserError(f"{path}: several measures give '{twice.pop()}'")
+        self.generations = list(self._generations(path))
+        self.key = cache(self._key)
 
-    def _has_texts(self, arm: Arm) -> bool:
-        return arm.texts is not None or (arm.config is not None and arm.upstream is None)
+    def _known(self, path: str, *names: str | None) -> None:
+        for name in names:
+            if name is not None and name not in self.arms:
+                raise UserError(f"{path}: '{name}' is no arm{did_you_mean(name, self.arms)}")
 
-    def _model(self, arm: Arm, seed: int, folder: Path) -> tuple[str, str]:
-        """Config and checkpoint of an arm's image-text model."""
-        if arm.texts is None:
-            return str(arm.config), _checkpoint(folder)
-        path = folder / "joined.safetensors"
+    def _generations(self, path: str) -> Any:
+        """The arms in groups, each of which starts from arms of earlier groups only."""
+        left = list(self.arms)
+        while left:
+            ready = [name for name in left if self.arms[name].upstream not in left]
+            if not ready:
+                raise UserError(f"{path}: the arms {', '.join(left)} start from each other")
+            yield ready
+            left = [name for name in left if name not in ready]
+
+    def _key(self, name: str) -> str:
+        """Of all that an arm's training depends on beside the seed: its config and its upstream's."""
+        arm = self.arms[name]
+        said = load_config(arm.config).pretty_text if arm.config else str(arm.trunk)
+        return _sha256([said, *(self.key(other) for other in (arm.upstream,) if other)])
+
+    def place(self, name: str, seed: int) -> Path:
+        """Where an arm's checkpoints, logs and scores lie."""
+        return self.folder / name / str(seed)
+
+    def train(self, name: str, seed: int, jobs: int) -> None:
+        """Train an arm to its end, whose upstream is trained; a stopped training goes on.
+
+        Raises UserError where it fails, is stopped, or was begun with another config.
+        """
+        arm, folder = self.arms[name], self.place(name, seed)
+        if arm.config is None:
+            return
+        file = folder / RECORD
+        record = json.loads(file.read_text()) if file.exists() else {"key": self.key(name), "seconds": 0, "done": False}
+        if record["key"] != self.key(name):
+            raise UserError(f"{folder} was trained with another config: remove it, or give another --work-dir")
+        if record["done"]:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        start = ["--upstream", self.checkpoint(arm.upstream, seed)] if arm.upstream else []
+        words = [arm.config, "--seed", str(seed), "--resume", *start, "--work-dir", str(folder)]
+        begin, record["environment"] = time.time(), environment(jobs)
+        _keep(file, record)
+        try:
+            host_run.call("train", words, folder)
+            record["done"] = True
+        finally:
+            _keep(file, record | {"seconds": round(record["seconds"] + time.time() - begin)})
+
+    def measure(self, number: int, name: str, seed: int, jobs: int) -> dict[str, Any]:
+        """``scores`` of one measure of a trained arm, and the ``environment``; empty where it does not apply."""
+        measure = self.measures[number]
+        if name not in (measure.arms or self.arms) or (measure.texts and not self.arms[name].texts):
+            return {}
+        said = [
+            self.key(name),
+            self.arms[name].texts,
+            *(asdict(measure)[key] for key in ("scores", "options", "texts")),
+        ]
+        if measure.suite:
+            protocols = read_suite(measure.suite).protocols.values()
+            said += [measure.arguments, [one.sha256(task) for one in protocols for task in measure.scores.values()]]
+        place = self.place(name, seed) / f"measure_{_sha256(said)[:12]}"
+        if not (place / "scores.json").exists():
+            found = (self._judged if measure.suite else self._tested)(measure, name, seed, place)
+            _keep(place / "scores.json", {"scores": found, "environment": environment(jobs)})
+        return json.loads((place / "scores.json").read_text())
+
+    def checkpoint(self, name: str, seed: int) -> str:
+        """The last of an arm."""
+        return (self.place(name, seed) / DONE).read_text().strip()
+
+    def _image_text(self, name: str, seed: int) -> tuple[str, str]:
+        """Config and checkpoint of the image-text model of an arm."""
+        texts = str(self.arms[name].texts)
+        if texts == name:
+            return str(self.arms[name].config), self.checkpoint(name, seed)
+        path = self.place(name, seed) / "joined.safetensors"
         if not path.exists():
-            join(_checkpoint(self.folder / arm.texts / str(seed)), _checkpoint(folder), path)
-        return str(self.arms[arm.texts].config), str(path)
+            join(self.checkpoint(texts, seed), self.checkpoint(name, seed), path)
+        return str(self.arms[texts].config), str(path)
 
-    def _tested(self, measure: Measure, arm: Arm, seed: int, folder: Path) -> Scores:
-        out = folder / "metrics.json"
-        _tool("test", [*self._model(arm, seed, folder), "--out", str(out), *_options(measure.options)], folder)
-        metrics = json.loads(out.read_text())
-        return {label: metrics[key] for label, key in measure.scores.items()}
+    def _tested(self, measure: Measure, name: str, seed: int, place: Path) -> Scores:
+        out, arm = place / "metrics.json", self.arms[name]
+        model = self._image_text(name, seed) if measure.texts else (str(arm.config), self.checkpoint(name, seed))
+        options = [f"{key}={value}" for key, value in (measure.options or {}).items()]
+        words = [*model, "--work-dir", str(place), "--out", str(out)]
+        host_run.call("test", [*words, *(["--cfg-options", *options] if options else [])], place)
+        return _chosen(measure, json.loads(out.read_text()), f"{name} {seed}")
 
-    def _judged(self, measure: Measure, name: str, seed: int, grid: Path) -> Scores:
-        arm, label, folder = self.arms[name], f"{name} {seed}", self.folder / name / str(seed)
+    def _judged(self, measure: Measure, name: str, seed: int, place: Path) -> Scores:
+        arm = self.arms[name]
         if measure.texts:
-            trunk, checkpoint = self._model(arm, seed, folder)
+            trunk, checkpoint = self._image_text(name, seed)
         elif arm.config:
-            trunk, checkpoint = arm.config, _checkpoint(folder)
+            trunk, checkpoint = arm.config, self.checkpoint(name, seed)
         else:
             trunk, checkpoint = str(arm.trunk), f"random:{seed}"
-        tasks = ",".join(measure.scores.values())
-        words = ["--trunk", trunk, "--checkpoint", checkpoint, "--name", label, "--tasks", tasks]
-        _tool("test", [str(measure.suite), *words, *shlex.split(measure.arguments)], folder, work_dir=grid)
-        cells = {cell["task"]: cell["score"] for cell in report.read(grid).cells if cell["status"] == "done"}
-        if missing := sorted(set(measure.scores.values()) - set(cells)):
-            raise UserError(f"{label}: {', '.join(missing)} could not be measured; {grid}/report.md says why")
-        return {label: cells[task] for label, task in measure.scores.items()}
+        words = ["--trunk", trunk, "--checkpoint", checkpoint, "--name", f"{name} {seed}", "--work-dir", str(place)]
+        words += ["--tasks", ",".join(measure.scores.values()), *shlex.split(measure.arguments)]
+        host_run.call("test", [str(measure.suite), *words], place)
+        cells = report.read(place).cells
+        return _chosen(measure, {cell["task"]: cell["score"] for cell in cells if cell["status"] == "done"}, str(place))
 
 
-def _options(given: Mapping[str, Any] | None) -> list[str]:
-    return ["--cfg-options", *(f"{key}={value}" for key, value in given.items())] if given else []
-
-
-def environment() -> str:
-    """What a number may depend on beside the code."""
+def environment(jobs: int) -> str:
+    """What a number or a time may depend on beside the code."""
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
-    return f"interngv {interngv.__version__}, torch {torch.__version__}, Python {platform.python_version()}, {device}"
+    versions = f"interngv {interngv.__version__}, torch {torch.__version__}, Python {platform.python_version()}"
+    return f"{versions}, {device}" + (f", {jobs} at a time" if jobs > 1 else "")
 
 
-def _keep(path: Path, what: Mapping[str, Any]) -> None:
-    with replaced(path) as file:
-        file.write(json.dumps(what, indent=2).encode() + b"\n")
-
-
-def _checkpoint(folder: Path) -> str:
-    return (folder / "last_checkpoint").read_text().strip()
-
-
-def _tool(name: str, arguments: list[str], folder: Path, work_dir: Path | None = None) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / f"{name}.log"
-    command = [sys.executable, str(TOOLS / f"{name}.py"), *arguments, "--work-dir", str(work_dir or folder)]
-    with log.open("a") as file:
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-        if subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment).returncode:
-            tail = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-8:])
-            raise UserError(f"{' '.join(command)} failed (log: {log}):\n{tail}")
-
-
-def run(study: Study, seeds: Sequence[int], jobs: int) -> dict[str, dict[int, Scores]]:
-    """The scores of every arm and seed: all are trained, those that others start from first, and then measured."""
+def run(study: Study, seeds: Sequence[int], jobs: int) -> tuple[Found, list[str]]:
+    """The scores of every arm and seed, all of which are trained first, and the environments they were taken in."""
     found: dict[str, dict[int, Scores]] = {name: {seed: {} for seed in seeds} for name in study.arms}
-    later = [name for name, arm in study.arms.items() if arm.upstream]
-    first = [name for name in study.arms if name not in later]
+    environments: dict[str, None] = {}
 
-    def measured(number: int, name: str, seed: int) -> None:
-        found[name][seed] |= study.measure(number, name, seed)
+    def train(name: str, seed: int) -> None:
+        study.train(name, seed, jobs)
 
-    with ThreadPoolExecutor(jobs) as pool:
+    def measure(name: str, seed: int) -> None:
+        for number in range(len(study.measures)):
+            if kept := study.measure(number, name, seed, jobs):
+                found[name][seed] |= kept["scores"]
+                environments[kept["environment"]] = None
 
-        def each(what: str, do: Callable[[str, int], object], names: Sequence[str]) -> None:
-            begin = time.time()
-            for done in [pool.submit(do, name, seed) for seed in seeds for name in names]:
-                done.result()
-            print(f"{what}: {', '.join(names)}; {time.time() - begin:.0f} s", flush=True)
-
-        each("trained", study.train, first)
-        each("trained", study.train, later)
-        for number, measure in enumerate(study.measures):
-            each(f"measured {', '.join(measure.scores)}", partial(measured, number), list(study.arms))
-    return found
+    for names in study.generations:
+        _each(train, names, seeds, jobs, "trained")
+    _each(measure, list(study.arms), seeds, jobs, "measured")
+    return found, sorted(environments)
 
 
-def table(found: Mapping[str, Mapping[int, Scores]]) -> str:
+def _each(do: Callable[[str, int], None], names: Sequence[str], seeds: Sequence[int], jobs: int, what: str) -> None:
+    """Do it for every arm and seed; where one fails, or at a signal, those that have not begun are left."""
+    begin, pool = time.time(), ThreadPoolExecutor(jobs)
+    try:
+        for future in [pool.submit(do, name, seed) for seed in seeds for name in names]:
+            future.result()
+    except KeyboardInterrupt:
+        raise UserError("stopped by a signal; the same command goes on with it") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+    print(f"{what} {', '.join(names)}: {time.time() - begin:.0f} s", flush=True)
+
+
+def table(found: Found) -> str:
     """Mean ± standard deviation over the seeds, a line a label and a column an arm, as markdown."""
     labels = list(dict.fromkeys(label for runs in found.values() for scores in runs.values() for label in scores))
     rows = [["", *found], ["---", *("---:" for _ in found)]]
-    rows += [
-        [label, *(_cell([scores[label] for scores in runs.values() if label in scores]) for runs in found.values())]
-        for label in labels
-    ]
+    for label in labels:
+        columns = [[scores[label] for scores in runs.values() if label in scores] for runs in found.values()]
+        rows.append([label, *map(_cell, columns)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def write(study: Study, found: Found, environments: Sequence[str], seeds: Sequence[int], out: Path) -> str:
+    """Write ``.md`` and ``.json`` and return the table."""
+    body, listed = table(found), ",".join(map(str, seeds))
+    command = f"python tools/study.py tools/studies/{study.name}.py --seeds {listed}"
+    costs = []
+    for name in (name for name, arm in study.arms.items() if arm.config):
+        records = [json.loads((study.place(name, seed) / RECORD).read_text()) for seed in seeds]
+        for where in dict.fromkeys(record["environment"] for record in records):
+            seconds = [str(record["seconds"]) for record in records if record["environment"] == where]
+            costs.append(f"* {name}: {', '.join(seconds)} s; {where}")
+    lines = [f"# {study.title}", "", body, "", f"Mean ± standard deviation over the seeds {listed}, by", ""]
+    lines += [f"    {command}", "", "Trained:", "", *costs, "", "Measured:", "", *(f"* {one}" for one in environments)]
+    out.mkdir(parents=True, exist_ok=True)
+    with replaced(out / f"{study.name}.md") as file:
+        file.write(("\n".join(lines) + "\n").encode())
+    _keep(out / f"{study.name}.json", {"title": study.title, "command": command, "scores": found})
+    return body
+
+
+def _chosen(measure: Measure, given: Mapping[str, float], where: str) -> Scores:
+    for key in measure.scores.values():
+        if key not in given:
+            raise UserError(f"{where} has no result '{key}'{did_you_mean(key, given)}; it has {', '.join(given)}")
+    return {label: given[key] for label, key in measure.scores.items()}
 
 
 def _cell(values: Sequence[float]) -> str:
@@ -252,45 +299,39 @@ def _cell(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
-def write(study: Study, found: Mapping[str, Mapping[int, Scores]], command: str, out: Path) -> str:
-    """Write ``.md`` and ``.json`` and return the table."""
-    body, seeds = table(found), sorted({seed for runs in found.values() for seed in runs})
-    lines = [f"# {study.title}", "", body, "", f"Mean ± standard deviation over the seeds {_listed(seeds)}, by:", ""]
-    lines += [
-        f"    {command}",
-        "",
-        "Trained:",
-        *(f"* {line}" for line in study.costs(seeds)),
-        "",
-        f"Measured with {environment()}.",
-    ]
-    out.mkdir(parents=True, exist_ok=True)
-    (out / f"{study.name}.md").write_text("\n".join(lines) + "\n")
-    _keep(out / f"{study.name}.json", {"title": study.title, "command": command, "scores": found})
-    return body
+def _sha256(said: Any) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _listed(values: Sequence[object]) -> str:
-    return ", ".join(map(str, values))
+def _keep(path: Path, what: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as file:
+        file.write(json.dumps(what, indent=2).encode() + b"\n")
+
+
+def _numbers(text: str) -> list[int]:
+    return list(dict.fromkeys(int(part) for part in text.split(",")))
+
+
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
 
 
 def main() -> int:
     """Run a study."""
     parser = argparse.ArgumentParser(description="Compare ways of training, with several seeds.")
-    parser.add_argument("config", help="such as configs/studies/up_a_group.py")
-    parser.add_argument("--seeds", default="0,1,2", help="which seeds: 0,1,2")
-    parser.add_argument("--arms", help="some of the arms: clip,declip")
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
-    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/studies"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    parser.add_argument("study", help="such as tools/studies/up_a_emoji.py")
+    parser.add_argument("--seeds", type=_numbers, default=[0, 1, 2], help="which: 0,1,2")
+    parser.add_argument("--jobs", type=_count, default=1, help="how many trainings or measures at a time")
+    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/studies"), help="where all is kept")
+    parser.add_argument("--out", type=Path, default=Path("docs/results"), help="where the table goes")
     args = parser.parse_args()
 
     def go() -> None:
-        study = Study(args.config, args.work_dir)
-        if args.arms:
-            study.keep(args.arms.split(","))
-        found = run(study, [int(seed) for seed in args.seeds.split(",")], args.jobs)
-        print(write(study, found, f"python tools/study.py {args.config} --seeds {args.seeds}", args.out))
+        study = Study(args.study, args.work_dir)
+        print(write(study, *run(study, args.seeds, args.jobs), args.seeds, args.out))
 
     return run_tool(go)
 

@@ -2,7 +2,7 @@
 
 Paper: INTERN (arXiv 2111.08687), General Vision Benchmark
 Expected: efficientnet-lite0 62.3 % (10 %) and 71.1 % (all) on cifar10_mini; untrained, 17.7 % and 24.7 %
-Cost: 160 s on two CPU cores for its three classification sets
+Cost: 160 s on two CPU cores for three of its classification sets
 Data: interngv data status --suite mini
 Run: python tools/test.py configs/gvb/mini.py --trunk efficientnet-lite0 --shots 10,all
 Next: interngv gvb compare A B

@@ -1,6 +1,6 @@
 """What ``tools/test.py SUITE`` does: judge a trunk, keep the results, write the report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,8 @@ def judge(
     amounts = list(dict.fromkeys(str(Shots.parse(one)) for one in shots))
     label = name or " ".join([trunk, *([Path(checkpoint).name] if checkpoint else [])])
     without_labels = {name for name, one in suite.protocols.items() if one.probe == ZERO_SHOT}
-    wanted = cells([label], _protocols(suite, rows, protocols), amounts, tries, without_labels)
+    chosen = _trainable(rows, _protocols(suite, rows, protocols), without_labels, tasks or ())
+    wanted = cells([label], chosen, amounts, tries, without_labels)
     words: dict[str, Any] = dict(word=trunk, checkpoint=_absolute(checkpoint), trunks=dict(suite.trunks))
     init_default_scope("mmpretrain")
     spec = resolve(**words)
@@ -123,6 +124,23 @@ def _protocols(suite: Suite, rows: Mapping[str, tasks.Task], wanted: Sequence[st
     if missing := kinds - set(chosen):
         raise UserError(f"the suite's default names no protocol for {', '.join(sorted(missing))}; choose by --protocol")
     return {name: chosen[row.kind] for name, row in rows.items()}
+
+
+def _trainable(
+    rows: Mapping[str, tasks.Task], protocols: Mapping[str, str], without_labels: Collection[str], named: Sequence[str]
+) -> dict[str, str]:
+    """Without tasks that have nothing to train on, where their protocol trains; UserError for one that was named."""
+    empty = [
+        name
+        for name, protocol in protocols.items()
+        if rows[name].splits and "train" not in rows[name].splits and protocol not in without_labels
+    ]
+    remedy = f"has no training part; a protocol without labels judges it: --protocol {'|'.join(sorted(without_labels))}"
+    if wrong := [name for name in empty if name in named]:
+        raise UserError(f"{wrong[0]} {remedy}")
+    for name in empty:
+        print(f"{name} is left out: it {remedy}", flush=True)
+    return {name: protocol for name, protocol in protocols.items() if name not in empty}
 
 
 def _check_label(label: str, trunk: TrunkSpec, before: Sequence[Mapping[str, Any]], folder: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,9 @@ def run(config: Config, metric: str, place: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     path, out = folder / "config.py", folder / "metrics.json"
     config.dump(path)
-    _tool("train", [str(path), "--work-dir", str(folder), "--resume"], folder)
+    call("train", [str(path), "--work-dir", str(folder), "--resume"], folder)
     checkpoint = (folder / "last_checkpoint").read_text().strip()
-    _tool("test", [str(path), checkpoint, "--work-dir", str(folder), "--out", str(out)], folder)
+    call("test", [str(path), checkpoint, "--work-dir", str(folder), "--out", str(out)], folder)
     output = json.loads(out.read_text())
     found = scores(metric, output)
     headline = next(iter(found.values()))
@@ -45,8 +46,13 @@ def run(config: Config, metric: str, place: Path) -> dict[str, Any]:
     }
 
 
-def _tool(name: str, arguments: list[str], folder: Path) -> None:
-    """Run one of interngv's tools; all that it says goes to a log."""
+def call(name: str, arguments: Sequence[str], folder: Path) -> None:
+    """Run one of interngv's tools; all that it says goes to a log in ``folder``.
+
+    Raises:
+        UserError: it failed (the message quotes the end of the log), or was stopped by a signal.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{name}.log"
     command = [sys.executable, "-m", "interngv.cli", name, *arguments]
     stopped = folder / "stopped"

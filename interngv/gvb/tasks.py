@@ -51,7 +51,8 @@ class Task:
         pack: the pack of open data (:mod:`interngv.gvd.open_data`) that the set is; `interngv data prepare` fetches it
             and states its licence and source.
         archives: md5 of official archives.
-        class_names: in the order of the labels; None where only the files know them.
+        class_names: in the order of the labels; None where only the files know them. A row may name a shipped task
+            whose names they are: ``class_names='imagenet1k'``.
         prompts: templates for zero-shot classification, ``{c}`` standing for the class name.
         confidence: 'general' or 'inferred' for the facts (``splits.test``, ``metric``, ...) that no source confirms.
         note: what else one should know.
@@ -80,6 +81,8 @@ class Task:
     @classmethod
     def from_row(cls, name: str, row: Mapping[str, Any]) -> "Task":
         """A task from a row's keys; raises UserError for a key, value or setting that cannot be."""
+        if isinstance(same := row.get("class_names"), str):
+            row = {**row, "class_names": _names_of(name, same)}
         _check_row(name, row)
         lists = {key: tuple(row[key]) for key in ("class_names", "prompts") if row.get(key) is not None}
         maps = {key: dict(row[key]) for key in _MAPPINGS if key in row}
@@ -152,6 +155,15 @@ def _check_settings(name: str, settings: Mapping[str, Any], valid: Mapping[str, 
         raise UserError(f"task {name}: its layout needs the settings {', '.join(missing)}")
 
 
+def _names_of(name: str, other: str) -> list[str]:
+    """The class names of a shipped task."""
+    known = json.loads((FACTS / "class_names.json").read_text())
+    del known["source"]
+    if other not in known:
+        raise UserError(f"task {name}: no class names of '{other}' are known{did_you_mean(other, known)}")
+    return known[other]
+
+
 def _rows(suite_name: str) -> dict[str, Task]:
     """The rows of a shipped suite, with their class names and prompts."""
     names, prompts = (json.loads((FACTS / f"{one}.json").read_text()) for one in ("class_names", "prompts"))
@@ -159,8 +171,6 @@ def _rows(suite_name: str) -> dict[str, Task]:
     found = {}
     for name, row in rows.items():
         known = {"class_names": names.get(name), "prompts": prompts.get(name)}
-        if isinstance(same := row.get("class_names"), str):  # those of another set
-            row = {**row, "class_names": names[same]}
         found[name] = Task.from_row(name, {**{key: value for key, value in known.items() if value}, **row})
     return found
 

@@ -1,6 +1,5 @@
 """Up-A-L's trunk in Up-A-G's image-text model: what each part comes from, and what is refused."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from interngv.amateur.local.joined import join
+from interngv.amateur.local.joined import join, main
 from interngv.errors import UserError
 
 
@@ -53,12 +52,18 @@ def test_what_does_not_belong_together_is_refused(stages: tuple[Path, Path], tmp
             join(image_text, tmp_path / "other.pth", tmp_path / "out.safetensors")
     with pytest.raises(UserError, match=r"up_a_l\.pth has no tensors 'image\.trunk\.\*'"):
         join(local, local, tmp_path / "out.safetensors")
+    with pytest.raises(UserError, match=r"out\.pth: what is written is a \.safetensors file"):
+        join(image_text, local, tmp_path / "out.pth")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write .*file/out\.safetensors"):
+        join(image_text, local, tmp_path / "file/out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_the_command(stages: tuple[Path, Path], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "interngv.amateur.local.joined", *map(str, stages)]
-    done = subprocess.run([*command, str(tmp_path / "out.safetensors")], capture_output=True, text=True)
-    assert done.returncode == 0 and (tmp_path / "out.safetensors").is_file(), done.stderr
-    done = subprocess.run([*command[:-1], "absent.pth", "out.safetensors"], capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.startswith("error: ") and "absent.pth" in done.stderr
+def test_the_command(stages: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["joined", *map(str, stages), str(tmp_path / "out.safetensors")])
+    main()
+    assert (tmp_path / "out.safetensors").is_file()
+    monkeypatch.setattr(sys, "argv", ["joined", "absent.pth", *sys.argv[2:]])
+    with pytest.raises(SystemExit, match=r"^error: .*absent\.pth"):
+        main()

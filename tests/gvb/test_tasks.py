@@ -113,6 +113,12 @@ def test_unknown_names_get_the_nearest() -> None:
     assert tasks.task("bccd").metric == "coco_ap"
 
 
+def test_a_row_takes_the_class_names_of_a_shipped_task() -> None:
+    row = Task.from_row("small", {**ROW, "class_names": "cifar10", "num_classes": 10})
+    assert row.class_names == tasks.task("cifar10").class_names
+    assert tasks.task("imagenet_one_each").class_names == tasks.task("imagenet1k").class_names
+
+
 def test_a_users_row_joins() -> None:
     joined = tasks.with_rows({"birds": ROW})
     assert len(joined) == 27
@@ -134,6 +140,8 @@ def test_a_users_row_joins() -> None:
         (dict(num_classes="3"), "of another type"),
         (dict(num_classes=True), "of another type"),
         (dict(class_names=["a", "b"]), "2 class names for num_classes=3"),
+        (dict(class_names="cifar01"), "no class names of 'cifar01' are known; did you mean 'cifar10'"),
+        (dict(class_names="cifar10"), "10 class names for num_classes=3"),
         (dict(prompts=["a photo"]), "has no {c}"),
         (dict(splits=dict(training=3)), "split 'training' is not known; did you mean 'train'"),
         (dict(splits=dict(train=0)), "splits.train=0"),

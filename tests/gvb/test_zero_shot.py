@@ -38,8 +38,10 @@ SUITE = """
 _base_ = [{base!r}]
 row = dict(title="Digits", kind="classification", num_classes=10, metric="accuracy", layout="folders",
            settings=dict(folders=dict(train="train", test="val")), class_names={names!r}, prompts=[{prompt!r}])
+unlabelled = dict(row, title="Without a training part", folder="digits", settings=dict(folders=dict(test="val")),
+                  splits=dict(test=None))
 suite = dict(name="mine", rows=None, data_root={root!r}, image_size=32, tasks=dict(digits=row, wordless=dict(
-    row, title="Without prompts", folder="digits", prompts=[])))
+    row, title="Without prompts", folder="digits", prompts=[]), unlabelled=unlabelled))
 """
 
 
@@ -100,6 +102,21 @@ def test_zero_shot_is_the_nearest_prompt_and_uses_no_label(stage: dict[str, Any]
     judge(suite, **words(stage, tasks=["digits"], protocols=["knn"], shots=["10"], work_dir=str(tmp_path)))
     assert len(read(tmp_path).cells) == 2 and len({one["weights_sha256"] for one in read(tmp_path).cells}) == 1
     assert "0 %" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_set_without_a_training_part_is_for_zero_shot_alone(
+    stage: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    suite = str(stage["folder"] / "suite.py")
+    judge(suite, **words(stage, tasks=["digits", "unlabelled"], protocols=["zero-shot"], work_dir=str(tmp_path)))
+    assert len({cell["score"] for cell in read(tmp_path).cells}) == 1 and len(read(tmp_path).cells) == 2
+    with pytest.raises(UserError, match="unlabelled has no training part; .* --protocol zero-shot"):
+        judge(suite, **words(stage, tasks=["unlabelled"], work_dir=str(tmp_path)))
+    capsys.readouterr()
+    judge(suite, **words(stage, dry_run=True))
+    said = capsys.readouterr().out
+    assert "unlabelled is left out: it has no training part" in said and "\nunlabelled" not in said
 
 
 @pytest.mark.slow

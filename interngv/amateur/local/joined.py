@@ -23,8 +23,12 @@ def join(image_text: str | Path, local: str | Path, out: str | Path) -> Path:
         out: a ``.safetensors`` file; one that is there is replaced.
 
     Raises:
-        UserError: a checkpoint without such a trunk, or with a trunk of another form (the first tensor is named).
+        UserError: a checkpoint without such a trunk, or with a trunk of another form (the first tensor is named); a
+            file of another kind, or that cannot be written.
     """
+    out = Path(out)
+    if out.suffix != ".safetensors":
+        raise UserError(f"{out}: what is written is a .safetensors file; give it such a name")
     state, adapted = (dict(state_dict_of(read_checkpoint(path))) for path in (image_text, local))
     old = {name.removeprefix(OLD): tensor.shape for name, tensor in state.items() if name.startswith(OLD)}
     new = {name.removeprefix(NEW): tensor for name, tensor in adapted.items() if name.startswith(NEW)}
@@ -33,10 +37,14 @@ def join(image_text: str | Path, local: str | Path, out: str | Path) -> Path:
     for name in sorted(old.keys() | new.keys()):
         if name not in new or name not in old or new[name].shape != old[name]:
             raise UserError(f"{local} and {image_text} have different trunks: '{NEW}{name}' is not the same in both")
-    with replaced(out) as file:
-        for part in serialize(state | {OLD + name: tensor for name, tensor in new.items()}):
-            file.write(part)
-    return Path(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(out) as file:
+            for part in serialize(state | {OLD + name: tensor for name, tensor in new.items()}):
+                file.write(part)
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+    return out
 
 
 def main() -> None:

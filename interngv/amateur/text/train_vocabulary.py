@@ -80,7 +80,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def main() -> None:
-    """Train a vocabulary on texts: path, number of ids and mean ids a text, without start and end."""
+    """Train a vocabulary on texts; print its file, its number of ids and the mean number of ids a text."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     sources = "folder of WordNet, .jsonl of pairs, or text file with a text a line"
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help=sources)

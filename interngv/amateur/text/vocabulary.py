@@ -48,7 +48,8 @@ def read_merges(vocabulary: str | os.PathLike) -> tuple[Merge, ...]:
         return _clip_merges()
     if not Path(vocabulary).is_file():
         hint = did_you_mean(str(vocabulary), ["clip"])
-        raise UserError(f"vocabulary '{vocabulary}' is neither 'clip' nor a file of BPETokenizer.save{hint}")
+        remedy = "python -m interngv.amateur.text.train_vocabulary SOURCE writes one"
+        raise UserError(f"vocabulary '{vocabulary}' is neither 'clip' nor a file of BPETokenizer.save{hint}; {remedy}")
     try:
         model = json.loads(Path(vocabulary).read_text(encoding="utf-8"))["model"]
         # Releases before 0.20 wrote a merge as one string.
