@@ -2,7 +2,7 @@
 
 Needs torch, ninja, setuptools >= 80, a C++ compiler and Python's headers. What is compiled is kept as a wheel in the
 user's cache, so it is compiled once per (mmcv, torch, Python, platform, cpu or CUDA). With g++ and no GPU, torch's
-headers are compiled once for all source files, which takes a quarter of the time. The CUDA path is not tested.
+headers are compiled once for all source files, which takes a quarter of the time.
 """
 
 from __future__ import annotations

@@ -172,8 +172,7 @@ class Study:
             *(asdict(measure)[key] for key in ("scores", "options", "texts")),
         ]
         if measure.suite:
-            protocols = read_suite(measure.suite).protocols.values()
-            said += [measure.arguments, [one.sha256(task) for one in protocols for task in measure.scores.values()]]
+            said += [measure.arguments, _protocols(measure.suite, tuple(measure.scores.values()))]
         place = self.place(name, seed) / f"measure_{_sha256(said)[:12]}"
         if not (place / "scores.json").exists():
             found = (self._judged if measure.suite else self._tested)(measure, name, seed, place)
@@ -215,6 +214,12 @@ class Study:
         host_run.call("test", [str(measure.suite), *words], place)
         cells = report.read(place).cells
         return _chosen(measure, {cell["task"]: cell["score"] for cell in cells if cell["status"] == "done"}, str(place))
+
+
+@cache
+def _protocols(suite: str, tasks: tuple[str, ...]) -> list[str]:
+    """What a suite's protocols say about tasks, as hashes."""
+    return [protocol.sha256(task) for protocol in read_suite(suite).protocols.values() for task in tasks]
 
 
 def environment(jobs: int) -> str:
@@ -294,9 +299,11 @@ def _chosen(measure: Measure, given: Mapping[str, float], where: str) -> Scores:
 
 
 def _cell(values: Sequence[float]) -> str:
-    if len(values) < 2:
-        return f"{values[0]:.2f}" if values else "-"
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+    if not values:
+        return "-"
+    digits = 3 if max(map(abs, values)) < 1 else 2
+    numbers = [statistics.mean(values), *([statistics.stdev(values)] if len(values) > 1 else [])]
+    return " ± ".join(f"{number:.{digits}f}" for number in numbers)
 
 
 def _sha256(said: Any) -> str:

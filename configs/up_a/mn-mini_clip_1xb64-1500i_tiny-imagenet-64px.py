@@ -1,8 +1,8 @@
 """CLIP beside mn-mini_declip_1xb64-1500i_tiny-imagenet-64px: the same, pipeline and all, but for the losses.
 
 Paper: INTERN (arXiv 2111.08687), Up-A-G; DeCLIP (arXiv 2110.05208)
-Expected: not measured yet
-Cost: not measured yet
+Expected: docs/results/up_a.md
+Cost: docs/results/up_a.md
 Data: as there
 Run: python tools/train.py configs/up_a/mn-mini_clip_1xb64-1500i_tiny-imagenet-64px.py
 Next: zero-shot by GV-B's protocol of that name (docs/benchmark.md)

@@ -1,9 +1,9 @@
 """DeCLIP, mn-mini, names of 160 of Tiny ImageNet's classes, 64 px; 40 classes are held out.
 
 Paper: INTERN (arXiv 2111.08687), Up-A-G; DeCLIP (arXiv 2110.05208)
-Expected: not measured yet
-Cost: not measured yet
-Data: python -m interngv.gvd.class_captions FOLDER, and python -m interngv.gvd.layouts wordnet
+Expected: docs/results/up_a.md
+Cost: docs/results/up_a.md
+Data: docs/image_text.md: layouts wordnet, class_captions FOLDER --wordnet data/wordnet, train_vocabulary data/wordnet
 Run: python tools/train.py configs/up_a/mn-mini_declip_1xb64-1500i_tiny-imagenet-64px.py
 Next: zero-shot by GV-B's protocol of that name (docs/benchmark.md)
 """

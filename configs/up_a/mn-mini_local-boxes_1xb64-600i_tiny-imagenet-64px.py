@@ -1,8 +1,8 @@
 """Up-A-L on boxes, mn-mini, Tiny ImageNet at 64 px, from its DeCLIP.
 
 Paper: INTERN (arXiv 2111.08687), Up-A-L, whose loss is not public [I]
-Expected: not measured yet
-Cost: not measured yet
+Expected: docs/results/up_a.md
+Cost: docs/results/up_a.md
 Data: as upstream
 Run: python tools/train.py configs/up_a/mn-mini_local-boxes_1xb64-600i_tiny-imagenet-64px.py --with-upstream
 Next: Up-E
