@@ -2,7 +2,7 @@
 
 Paper: INTERN (arXiv 2111.08687), Up-A-G; DeCLIP (arXiv 2110.05208)
 Expected: docs/results/up_a_emoji.md
-Cost: docs/results/up_a_emoji.md
+Cost: 2 minutes on two CPU cores
 Data: as there
 Run: python tools/train.py configs/up_a/mn-mini_clip_1xb64-400i_fluent-emoji-64px.py
 Next: zero-shot by GV-B's protocol of that name (docs/benchmark.md)

@@ -2,7 +2,7 @@
 
 Paper: INTERN (arXiv 2111.08687), Up-A-G; DeCLIP (arXiv 2110.05208)
 Expected: docs/results/up_a.md
-Cost: docs/results/up_a.md
+Cost: 15 minutes on two CPU cores
 Data: docs/image_text.md: layouts wordnet, class_captions FOLDER --wordnet data/wordnet, train_vocabulary data/wordnet
 Run: python tools/train.py configs/up_a/mn-mini_declip_1xb64-1500i_tiny-imagenet-64px.py
 Next: zero-shot by GV-B's protocol of that name (docs/benchmark.md)

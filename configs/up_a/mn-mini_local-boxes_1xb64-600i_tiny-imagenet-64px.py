@@ -2,7 +2,7 @@
 
 Paper: INTERN (arXiv 2111.08687), Up-A-L, whose loss is not public [I]
 Expected: docs/results/up_a.md
-Cost: docs/results/up_a.md
+Cost: 8 minutes on two CPU cores, and upstream
 Data: as upstream
 Run: python tools/train.py configs/up_a/mn-mini_local-boxes_1xb64-600i_tiny-imagenet-64px.py --with-upstream
 Next: Up-E
