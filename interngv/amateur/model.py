@@ -111,11 +111,13 @@ class ImageTextModel(BaseModel):
     @torch.no_grad()
     def predict(self, views: Sequence[Tensor], data_samples: Sequence[BaseDataElement]) -> Sequence[BaseDataElement]:
         """The data samples with ``image_feature`` (D,) and, where they have captions, ``text_features`` (V, D)."""
-        images = self.encode_image(views[0])
-        for sample, feature in zip(data_samples, images, strict=True):
+        for sample, feature in zip(data_samples, self.encode_image(views[0]), strict=True):
             sample.set_field(feature, "image_feature")
-            if "text" in sample:
-                sample.set_field(self.encode_text(sample.text), "text_features")
+        captioned = [sample for sample in data_samples if "text" in sample]
+        if captioned:
+            texts = self.encode_text(torch.cat([sample.text for sample in captioned]))
+            for sample, features in zip(captioned, texts.split([len(one.text) for one in captioned]), strict=True):
+                sample.set_field(features, "text_features")
         return data_samples
 
     def towers(self, views: Sequence[Tensor], data_samples: Sequence[BaseDataElement]) -> TowerOutputs:

@@ -105,6 +105,17 @@ def test_features_are_of_unit_length_and_predict_puts_them_into_the_samples() ->
     assert torch.allclose(found[2].text_features, model.encode_text(samples[2].text), atol=1e-6)
 
 
+def test_samples_may_have_unequal_numbers_of_captions_or_none() -> None:
+    model = small_model.build().eval()
+    views, samples = small_model.batch(count=4)
+    samples[1].text = samples[1].text[:1]
+    del samples[2].text
+    found = model(views[0], samples, mode="predict")
+    assert [len(one.text_features) if "text_features" in one else None for one in found] == [2, 1, None, 2]
+    for one in (found[0], found[1], found[3]):
+        assert torch.allclose(one.text_features, model.encode_text(one.text), atol=1e-6)
+
+
 def test_texts_need_a_tokenizer() -> None:
     with pytest.raises(ValueError, match=r"no tokenizer.*tokenizer=dict"):
         small_model.build().encode_text(["a dog"])
