@@ -1,7 +1,7 @@
 """DeCLIP, mn-mini, five Vietnamese sentences for each of 408 photographs, 64 px, with a vocabulary of their own.
 
 Paper: INTERN (arXiv 2111.08687), Up-A-G; DeCLIP (arXiv 2110.05208)
-Expected: not measured yet
+Expected: R@1 8.6 % image to text, 7.6 % text to image, of 81 unseen photographs (seed 0)
 Cost: 4 minutes on two CPU cores
 Data: python -m interngv.amateur.text.train_vocabulary data/vi_captions/captions.jsonl --out data/vocabulary/vi.json
 Run: python tools/train.py configs/up_a/mn-mini_declip_1xb64-400i_vi-captions-64px.py
