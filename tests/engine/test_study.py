@@ -11,6 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from study import Study, main
+
+from interngv.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted((ROOT / "tools/studies").glob("*.py"))
@@ -48,12 +51,7 @@ ONE = "{}=dict(config='x.py', upstream='{}')"
 ARM = "arms = dict(one=dict(trunk='mn-mini'))\n"
 
 
-def test_what_is_no_study_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    sys.path.insert(0, str(ROOT / "tools"))
-    from study import Study
-
-    from interngv.errors import UserError
-
+def test_what_is_no_study_is_refused(tmp_path: Path) -> None:
     wrong = {
         f"{ARM}": "measures",
         "arms = dict(one=dict(confg='x.py'))\nmeasures = []": "confg",  # codespell:ignore
@@ -78,19 +76,20 @@ def test_what_is_no_study_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_studies_name_configs_that_there_are(path: Path, tmp_path: Path) -> None:
-    sys.path.insert(0, str(ROOT / "tools"))
-    from study import Study
-
     found = Study(str(path), tmp_path)
     named = [arm.config for arm in found.arms.values()] + [one.suite for one in found.measures]
     assert all((ROOT / name).is_file() for name in named if name)
     assert (ROOT / f"docs/results/{path.stem}.md").read_text().startswith(f"# {found.title}\n")
 
 
-def test_wrong_numbers_end_with_a_line(tmp_path: Path) -> None:
-    for wrong in (["--seeds", "a"], ["--seeds", ""], ["--jobs", "0"]):
-        done = run(tmp_path / "any.py", tmp_path, *wrong)
-        assert done.returncode == 2 and f"argument {wrong[0]}" in done.stderr and "Traceback" not in done.stderr
+@pytest.mark.parametrize("wrong", [["--seeds", "a"], ["--seeds", ""], ["--jobs", "0"]])
+def test_wrong_numbers_end_with_a_line(
+    wrong: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["study.py", "any.py", *wrong])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert f"argument {wrong[0]}" in capsys.readouterr().err
 
 
 @pytest.mark.slow
