@@ -20,10 +20,6 @@ from mmengine.registry import DefaultScope
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "gpu: runs a second time with the GPU in sight, where there is one")
-
-
 @pytest.fixture(scope="module", autouse=True)
 def what_stays_is_not_searched() -> None:
     """Objects of imports and earlier modules leave the garbage collector, which every data set of mmengine calls."""

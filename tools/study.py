@@ -17,9 +17,9 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,6 @@ from interngv.gvb import host_run, report
 from interngv.gvb.suite import read_suite
 
 RECORD = "arm.json"  # of a training: what it depends on, and what it has cost so far
-DONE = "last_checkpoint"
 Scores = dict[str, float]  # by label
 Found = Mapping[str, Mapping[int, Scores]]  # by arm and seed
 
@@ -116,7 +115,7 @@ class Study:
             if name is not None and name not in self.arms:
                 raise UserError(f"{path}: '{name}' is no arm{did_you_mean(name, self.arms)}")
 
-    def _generations(self, path: str) -> Any:
+    def _generations(self, path: str) -> Iterator[list[str]]:
         """The arms in groups, each of which starts from arms of earlier groups only."""
         left = list(self.arms)
         while left:
@@ -130,7 +129,7 @@ class Study:
         """Of all that an arm's training depends on beside the seed: its config and its upstream's."""
         arm = self.arms[name]
         said = load_config(arm.config).pretty_text if arm.config else str(arm.trunk)
-        return _sha256([said, *(self.key(other) for other in (arm.upstream,) if other)])
+        return _sha256([said, *([self.key(arm.upstream)] if arm.upstream else [])])
 
     def place(self, name: str, seed: int) -> Path:
         """Where an arm's checkpoints, logs and scores lie."""
@@ -166,11 +165,7 @@ class Study:
         measure = self.measures[number]
         if name not in (measure.arms or self.arms) or (measure.texts and not self.arms[name].texts):
             return {}
-        said = [
-            self.key(name),
-            self.arms[name].texts,
-            *(asdict(measure)[key] for key in ("scores", "options", "texts")),
-        ]
+        said = [self.key(name), self.arms[name].texts, measure.scores, measure.options, measure.texts]
         if measure.suite:
             said += [measure.arguments, _protocols(measure.suite, tuple(measure.scores.values()))]
         place = self.place(name, seed) / f"measure_{_sha256(said)[:12]}"
@@ -181,7 +176,7 @@ class Study:
 
     def checkpoint(self, name: str, seed: int) -> str:
         """The last of an arm."""
-        return (self.place(name, seed) / DONE).read_text().strip()
+        return (self.place(name, seed) / "last_checkpoint").read_text().strip()
 
     def _image_text(self, name: str, seed: int) -> tuple[str, str]:
         """Config and checkpoint of the image-text model of an arm."""

@@ -1,6 +1,6 @@
 """Up-A-G's image-text model with Up-A-L's trunk: what is asked for zero-shot after both.
 
-python -m interngv.amateur.local.joined UP_A_G UP_A_L OUT.safetensors
+On the command line: ``python -m interngv.amateur.local.joined UP_A_G UP_A_L OUT.safetensors``.
 """
 
 import argparse
