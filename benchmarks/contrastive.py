@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 import interngv  # repairs torchvision where open_clip could not import it
-from benchmarks.harness import Goal, arguments, environment, finish, in_fresh_process, keep_freed_memory, peak_growth
+from benchmarks.harness import Goal, arguments, environment, finish, in_fresh_process, peak_growth
 from interngv.amateur.losses import InfoNCE, SigLIPLoss
 from interngv.amateur.outputs import TowerOutputs
+from interngv.engine.speed import keep_freed_memory
 
 WIDTH, ROUNDS = 512, 3
 SIZES, COMPARED, EQUAL_AT, WARM_UP = (4096, 8192, 16_384, 32_768), 16_384, 4096, 256

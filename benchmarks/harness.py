@@ -1,7 +1,6 @@
 """What every benchmark shares: interleaved medians, memory of a fresh process, environment, goals, the last line."""
 
 import argparse
-import ctypes
 import os
 import platform
 import statistics
@@ -12,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+
+from interngv.engine.speed import keep_freed_memory
 
 ROUNDS = 5
 WARM_UP = 2  # the allocator has settled then
@@ -42,34 +43,21 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def environment() -> str:
+def environment(device: str = "cpu") -> str:
     """Machine and versions in one line: a figure means nothing without them."""
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
+    gpu = f"{torch.cuda.get_device_name()}, " if device == "cuda" else ""
     return (
-        f"environment: {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
+        f"environment: {gpu}{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
         f"Python {platform.python_version()}, torch {torch.__version__}, load average {load}"
     )
-
-
-def keep_freed_memory() -> None:
-    """Tells glibc to keep freed blocks, whatever their size, as allocators made for training do; a no-op elsewhere.
-
-    It returns blocks of more than 32 MiB to the kernel otherwise, and getting them back costs a training step on a CPU
-    up to a third of its time, more or less by which model ran before: that would measure the order of the models.
-    """
-    trim_threshold, mmap_threshold = -1, -3  # mallopt(3)
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    mallopt(mmap_threshold, 2**30)
-    mallopt(trim_threshold, 2**31 - 1)
 
 
 def interleaved(steps: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
     """Median seconds of each step over ``rounds`` rounds in which they take turns, after ``WARM_UP`` rounds.
 
-    Freed memory is kept, for all alike (:func:`keep_freed_memory`).
+    Freed memory is kept, for all alike, as a run does (:func:`~interngv.engine.speed.keep_freed_memory`): the kernel's
+    page faults would measure the order of the steps.
     """
     keep_freed_memory()
     seconds: dict[str, list[float]] = {name: [] for name in steps}

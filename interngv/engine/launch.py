@@ -31,6 +31,7 @@ from interngv.engine.lineage import LineageHook, origin
 from interngv.engine.low_precision import operators_in_float32, predictions_in_float32
 from interngv.engine.optim_wrapper import amp_dtype
 from interngv.engine.pictures import NamesPictures
+from interngv.engine.speed import keep_freed_memory, prefer_fused_optimizer
 from interngv.engine.strategies import Shards, is_of_mmengine, train_by_mmengine
 from interngv.errors import UserError
 
@@ -316,8 +317,11 @@ def build_runner(cfg: Config, world: int) -> Any:
     """The config's runner, with interngv's checkpoints, hand-off and naming of pictures."""
     if world > 1 and "tasks" in cfg.model:
         cfg.setdefault("find_unused_parameters", True)  # those of the tasks that a step has not
-    if world > 1 and get_device() == "cpu" and not cfg.get("strategy"):
-        fit_to_cpu(cfg)
+    if get_device() == "cpu":
+        keep_freed_memory()
+        if world > 1 and not cfg.get("strategy"):
+            fit_to_cpu(cfg)
+    prefer_fused_optimizer(cfg)
     if _amp_dtype(cfg) == torch.bfloat16:
         operators_in_float32()
     base: Any = RUNNERS.get(cfg.get("runner_type", "Runner")) or Runner

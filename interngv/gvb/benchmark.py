@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from interngv.gvb.shots import Shots, list_sha256, select
 from interngv.gvb.suite import Protocol, Suite
 from interngv.gvb.tasks import Task
 from interngv.gvb.templates import fill
-from interngv.gvb.trunks import TrunkSpec, load, weights_sha256
+from interngv.gvb.trunks import RANDOM, TrunkSpec, load, weights_sha256
 
 ZERO_SHOT = "zero_shot"  # a probe that learns nothing from a set
 _STRIDES = (4, 8, 16, 32)
@@ -65,7 +65,7 @@ class Benchmark:
     def __init__(
         self, suite: Suite, tasks: Mapping[str, Task], trunk: TrunkSpec, words: Mapping[str, Any], folder: Path
     ) -> None:
-        self._suite, self._tasks, self._trunk, self._words = suite, tasks, trunk, dict(words)
+        self._suite, self._tasks, self._given, self._words = suite, tasks, trunk, dict(words)
         self._features, self._lists = folder / "features", folder / "lists"
         self._samples = lru_cache(maxsize=8)(self._read)  # of millions of names: those of the last tasks
 
@@ -83,19 +83,20 @@ class Benchmark:
             "higher_is_better": HIGHER_IS_BETTER[task.metric],
             "list_sha256": drawn.sha256,
             "test_sha256": list_sha256(self._samples(cell.task, "test").names),
-            "weights_sha256": weights_sha256(self._trunk),  # of the whole trunk, also where a host takes its maps only
+            "weights_sha256": weights_sha256(self._given),  # of the whole trunk, also where a host takes its maps only
             "settings_sha256": _sha256([protocol.sha256(task.name), *_row(task)]),
-            "form_sha256": self._form_sha256(),
+            "form_sha256": _form_sha256(self._given),
             "zero_shot_sha256": self._zero_shot_sha256(cell) if protocol.probe == ZERO_SHOT else None,
             "truth_sha256": self._truth_sha256(cell, drawn),
             "image_size": self._suite.image_size if task.kind == "classification" else None,
             "versions": versions() | {name: found for name in _HOSTS if (found := version(name))},
         }
 
-    def _form_sha256(self) -> str:
-        """Of the trunk's input and outputs, which differ from trunk to trunk where all else of a cell is alike."""
-        trunk = self._trunk
-        return _sha256([trunk.mean, trunk.std, trunk.to_rgb, trunk.pooling, trunk.out_indices, dict(trunk.backbone)])
+    def _trunk(self, cell: Cell) -> tuple[TrunkSpec, dict[str, Any]]:
+        """The trunk that a cell judges, and the words for it: of a random one without a seed, each try has another."""
+        if self._given.checkpoint is not None or self._given.seed is not None:
+            return self._given, self._words
+        return replace(self._given, seed=cell.attempt), self._words | {"checkpoint": f"{RANDOM}:{cell.attempt}"}
 
     def _zero_shot_sha256(self, cell: Cell) -> str:
         """Of both towers, the vocabulary, the names of the classes and their prompts."""
@@ -130,7 +131,8 @@ class Benchmark:
         if protocol.probe == ZERO_SHOT:
             return self._zero_shot(cell)
         task = self._tasks[cell.task]
-        whole, test = (self._extracted(cell.task, split) for split in ("train", "test"))
+        trunk, _ = self._trunk(cell)
+        whole, test = (self._extracted(cell.task, split, trunk) for split in ("train", "test"))
         train, device = whole.take(drawn.kept), get_device()
         data = probes.ProbeData(
             probes.Samples(train.features.to(device), train.labels.to(device)),
@@ -156,7 +158,7 @@ class Benchmark:
 
     @cached_property
     def _towers(self) -> TrunkSpec:
-        return self._trunk.towers
+        return self._given.towers
 
     def _of_probe(self, task: str, found: probes.ProbeResult, images_seen: int) -> dict[str, Any]:
         return {
@@ -184,13 +186,14 @@ class Benchmark:
 
     def _facts(self, cell: Cell, drawn: Drawn) -> dict[str, Any]:
         """What the words in a protocol's config stand for."""
-        task, layout, trunk = self._tasks[cell.task], self._layout(cell.task), self._trunk
+        task, layout = self._tasks[cell.task], self._layout(cell.task)
+        trunk, words = self._trunk(cell)
         test = layout.dataset("test", None, self._lists)
         if task.kind != "classification" and trunk.strides != _STRIDES:
             strides = ", ".join(map(str, trunk.strides)) or "none"
             raise UserError(f"trunk {trunk.name} gives maps of strides {strides}; the heads take those of 4, 8, 16, 32")
         return {
-            "trunk": self._words,
+            "trunk": words,
             "mean": list(trunk.mean),
             "std": list(trunk.std),
             "to_rgb": trunk.to_rgb,
@@ -205,10 +208,10 @@ class Benchmark:
             "depth_scale": task.settings.get("scale"),
         }
 
-    def _extracted(self, task: str, split: str, trunk: TrunkSpec | None = None) -> FeatureSet:
+    def _extracted(self, task: str, split: str, trunk: TrunkSpec) -> FeatureSet:
         dataset = self._layout(task).dataset(split, None, self._lists)
         found = extract(
-            trunk or self._trunk,
+            trunk,
             dataset,
             self._features,
             size=self._suite.image_size,
@@ -243,6 +246,11 @@ class Benchmark:
 def _row(task: Task) -> list[Any]:
     """What a task's row says that a number depends on."""
     return [task.num_classes, task.metric, task.layout, dict(task.settings)]
+
+
+def _form_sha256(trunk: TrunkSpec) -> str:
+    """Of the trunk's input and outputs, which differ from trunk to trunk where all else of a cell is alike."""
+    return _sha256([trunk.mean, trunk.std, trunk.to_rgb, trunk.pooling, trunk.out_indices, dict(trunk.backbone)])
 
 
 def _sha256(said: Any) -> str:

@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
+from mmengine.device import get_device
 from torch import nn
 
 from benchmarks.plain_metanet import PlainConv, PlainDSM, PlainToken, randomise
 from interngv.gva.archs import OPERATORS, Stage
-from interngv.gva.blocks import DropPath, conv_norm, make_divisible
+from interngv.gva.blocks import DropPath, conv_norm, make_divisible, pointwise
 from interngv.gva.downsampling import SequenceQuery
 from interngv.gva.metanet import build_block, build_dsm
 from interngv.gva.weights import load_trunk
@@ -115,6 +116,25 @@ def test_folded_norms_equal_the_sequence_and_its_gradients(bias, pre):
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_pointwise_is_a_convolution():
+    conv, image = nn.Conv2d(6, 8, 1), torch.randn(2, 6, 5, 7).contiguous(memory_format=torch.channels_last)
+    found = pointwise(image, conv.weight, conv.bias)
+    torch.testing.assert_close(found, conv(image))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("train", [False, True])
+def test_a_gpu_gives_what_a_cpu_gives(train):
+    block = build_block(Stage("mbconv", 1, 16, 4, 2), 8, 2, 0.0, 8, (8, 8)).train(train)
+    randomise([block])
+    image = torch.randn(3, 8, 17, 16).contiguous(memory_format=torch.channels_last)
+    expected, device = block(image), get_device()
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        found = block.to(device)(image.to(device))
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_residual_branches_start_as_nothing():

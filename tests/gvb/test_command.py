@@ -209,3 +209,16 @@ def test_trunks_of_other_forms_are_compared_as_they_are(suite: Path, tmp_path: P
     assert "different settings" not in (tmp_path / "report.md").read_text()
     said = compare(f"{tmp_path}#mn-mini", f"{tmp_path}#grey").as_text()
     assert "things" in said and "not compared" not in said and "other settings" not in said
+
+
+@pytest.mark.slow
+def test_every_try_draws_a_random_trunk_anew(suite: Path, tmp_path: Path) -> None:
+    scores = {}
+    for checkpoint in ("random", "random:0", "random:1"):
+        given = dict(tasks=["things"], protocols=["knn"], shots=["all"], tries=2, work_dir=str(tmp_path))
+        judge(str(suite), "mn-mini", checkpoint=checkpoint, **given)
+        cells = [cell for cell in read(tmp_path).cells if cell["trunk"] == f"mn-mini {checkpoint}"]
+        assert len({cell["weights_sha256"] for cell in cells}) == 1
+        scores[checkpoint] = {cell["attempt"]: cell["score"] for cell in cells}
+    assert scores["random"] == {0: scores["random:0"][0], 1: scores["random:1"][1]}
+    assert scores["random:0"][1] != scores["random:1"][1]

@@ -14,7 +14,9 @@ import torch
 from mmengine import dist
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.logging import print_log
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import set_random_seed
+from torch.optim import Optimizer
 
 from interngv.checkpoint import directory
 from interngv.checkpoint.codec import NotStorable, as_bytes, decode, encode
@@ -22,6 +24,7 @@ from interngv.engine.checkpoints.latest import latest_checkpoint
 from interngv.engine.checkpoints.loading import require_state, safe_loading
 from interngv.engine.distributed import unwrapped
 from interngv.engine.random_state import random_state, set_random_state
+from interngv.engine.speed import IMPLEMENTATIONS
 from interngv.errors import UserError
 
 if TYPE_CHECKING:
@@ -119,6 +122,8 @@ class KeepsCheckpoints(Runner):
         self.message_hub.load_state_dict(checkpoint["message_hub"])
         if resume_optimizer:
             self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+            for one in _optimizers(self.optim_wrapper):
+                one.register_load_state_dict_pre_hook(_with_own_kernels)
             self.optim_wrapper.load_state_dict(checkpoint["optimizer"])
         if resume_param_scheduler and self.param_schedulers is not None and "param_schedulers" in checkpoint:
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
@@ -195,6 +200,19 @@ class KeepsCheckpoints(Runner):
         known = None if now is None else _storable(now, "dataset_meta")
         if encode(before) != encode(known):
             self.logger.warning("the training data's metainfo (classes, ...) differs from that in the checkpoint")
+
+
+def _optimizers(wrapper: Any) -> list[Optimizer]:
+    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    return [one.optimizer for one in wrappers]
+
+
+def _with_own_kernels(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """An optimizer's state with this run's choice of kernels: the saved run may have been sharded."""
+    groups = list(state["param_groups"])
+    for i, own in enumerate(optimizer.param_groups[: len(groups)]):
+        groups[i] = groups[i] | {name: own[name] for name in IMPLEMENTATIONS if name in own}
+    return state | {"param_groups": groups}
 
 
 def gather_bytes(own: bytes) -> list[bytes]:

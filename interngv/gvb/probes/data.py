@@ -1,5 +1,6 @@
-"""What a probe works on: cached features with labels, checked, and the part held out to choose hyper-parameters."""
+"""What a probe works on: cached features with labels, checked, and the parts held out to choose hyper-parameters."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from interngv.errors import UserError, did_you_mean
 
 METRICS = ("accuracy", "per_class")
+JUDGED, SPLITS = 100, 5  # samples that should judge a setting; splits at most to get there
 _ROWS = 2**16  # looked at together, which bounds the memory of a check
 
 
@@ -35,7 +37,8 @@ class ProbeData:
         num_classes: number of classes; labels are 0 to num_classes - 1.
         val: samples to choose hyper-parameters on. They are never trained on, so that a 10 % list stays one.
         metric: ``'accuracy'``, or ``'per_class'``: the mean over classes of their accuracies.
-        held_out: share of the training samples that plays ``val`` where none is given, in (0, 1).
+        held_out: share of the training samples that plays ``val`` where none is given, in (0, 1). Where that is fewer
+            than ``JUDGED`` samples, several random splits are made, at most ``SPLITS``.
         seed: of the held-out part and of whatever a probe draws; global random state counts for nothing.
 
     Raises:
@@ -66,16 +69,22 @@ class ProbeData:
             if (samples := getattr(self, name)) is not None:
                 _check_alike(name, samples.features, self.train.features)
 
-    def selection_parts(self) -> tuple[Samples, Samples]:
-        """The samples to train on and those to choose on, which are none where every class has one sample only.
+    def splits(self) -> list[tuple[Samples, Samples]]:
+        """Samples to train on and to choose on, of every split; none where every class has one sample only.
 
         Without ``val`` a part is split off the training samples: each class gives its share, rounded so that the whole
         has ``held_out`` of all (largest remainders first), and keeps at least one sample.
         """
         if self.val is not None:
-            return self.train, self.val
-        chosen = stratified(self.train.labels.cpu(), self.num_classes, self.held_out, self.seed)
-        chosen = chosen.to(self.train.labels.device)
+            return [(self.train, self.val)]
+        first = self._split(0)
+        if not (held_out := len(first[1].labels)):
+            return []
+        return [first, *(self._split(n) for n in range(1, min(SPLITS, math.ceil(JUDGED / held_out))))]
+
+    def _split(self, number: int) -> tuple[Samples, Samples]:
+        seed = (self.seed + number * 0x9E3779B9) % 2**32  # far from the small seeds of other tries
+        chosen = stratified(self.train.labels.cpu(), self.num_classes, self.held_out, seed).to(self.train.labels.device)
         return self.train.at((~chosen).nonzero()[:, 0]), self.train.at(chosen.nonzero()[:, 0])
 
 

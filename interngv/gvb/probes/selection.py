@@ -1,15 +1,16 @@
 """How every probe chooses its hyper-parameters: on samples it has not seen, then once more on all training samples.
 
 1. All settings are trained on one part of the training samples and judged on the other: ``ProbeData.val`` where it is
-   given, else a seeded stratified split (``ProbeData.selection_parts``).
-2. The best by the task's metric is chosen. Of equal ones, one inside the grid goes before one at its edge, then the
-   first.
+   given, else a seeded stratified split, or several where one would judge by a few samples (``ProbeData.splits``).
+2. The best by the task's metric, mean of the splits, is chosen. Of equal ones, one inside the grid goes before one at
+   its edge, then the first.
 3. The chosen setting is trained on all training samples and predicts the test set: the only time that the test set is
    looked at, and for this setting alone.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -63,18 +64,19 @@ def select_and_test(
         raise UserError("the grid of hyper-parameters is empty; give every one of them at least one value")
     if len(grid) == 1:
         return tested(data, method, grid[0], "single", start)
-    training, validation = data.selection_parts()
-    if not len(validation.labels):
+    splits = data.splits()
+    if not splits:
         return tested(data, method, fallback, "fallback", start)
-    train = method(training)
-    rows = _judged(data, validation, train, grid)
+    trainers = [(method(training), validation) for training, validation in splits]
+    rows = _judged(data, trainers, grid)
     while refine and (more := refine(rows)):
-        rows += _judged(data, validation, train, more)
+        rows += _judged(data, trainers, more)
     tried = [{name: row[name] for name in grid[0]} for row in rows]
     chosen = best(rows, tried, limits or {})
     at_edge = edges(chosen, tried, limits or {})
     chosen_by = "held-out" if data.val is None else "validation"
-    return tested(data, method, chosen, chosen_by, start, rows, at_edge, len(validation.labels))
+    judged = sum(len(validation.labels) for _, validation in splits)
+    return tested(data, method, chosen, chosen_by, start, rows, at_edge, judged)
 
 
 def best(rows: Sequence[Row], tried: Sequence[Setting], limits: Setting) -> Setting:
@@ -122,10 +124,17 @@ def tested(
     return result_of(predicted, labels, data.num_classes, data.metric, start, chosen, chosen_by, rows, at_edge, details)
 
 
-def _judged(data: ProbeData, validation: Samples, train: Trainer, grid: Sequence[Setting]) -> list[Row]:
-    model = train(grid)
+def _judged(data: ProbeData, trainers: Sequence[tuple[Trainer, Samples]], grid: Sequence[Setting]) -> list[Row]:
+    """A row a setting: its mean score over the splits, None where training diverged on any; notes of the first."""
+    models = [train(grid) for train, _ in trainers]
+    scores = [
+        [scores_of(one, validation.labels, data.num_classes, data.metric)[data.metric] for one in predicted]
+        for model, (_, validation) in zip(models, trainers, strict=True)
+        for predicted in [model.predict(validation.features)]
+    ]
     rows = []
-    for setting, notes, predicted in zip(grid, model.notes, model.predict(validation.features), strict=True):
-        score = scores_of(predicted, validation.labels, data.num_classes, data.metric)[data.metric]
-        rows.append({**setting, "score": None if notes.get("diverged") else score, **notes})
+    for number, setting in enumerate(grid):
+        diverged = any(model.notes[number].get("diverged") for model in models)
+        score = None if diverged else fmean(split[number] for split in scores)
+        rows.append({**setting, "score": score, **models[0].notes[number]})
     return rows

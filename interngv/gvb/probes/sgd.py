@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from interngv.errors import UserError
 from interngv.gvb.probes.data import ProbeData, Samples
@@ -141,20 +142,28 @@ class _Training:
         start = initial_head(self._classes, features.shape[1], self._seed).to(features)
         heads = start.expand(len(settings), -1, -1).contiguous()
         velocities = torch.zeros_like(heads)
-        for step, (batch, labels) in enumerate(self._batches()):
-            residuals = _residuals(batch, labels, heads)
+        for step, (batch, labels, shares) in enumerate(self._batches()):
+            residuals = _residuals(batch, labels, heads).mul_(shares[:, None])
             velocities.mul_(momentum).addcmul_(decay, heads)
-            velocities.flatten(0, 1).addmm_(residuals.T, batch, alpha=1 / len(batch))
+            velocities.flatten(0, 1).addmm_(residuals.T, batch)
             heads.addcmul_(lr * self._schedule.factor(step), velocities, value=-1)
         return heads
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features (B, D + 1), with ones for the bias, and labels (B,) of every step."""
-        size, device = self._schedule.batch_size, self._features.device
-        ones = self._features.new_ones(size, 1)
-        for indices in islice(minibatches(len(self._labels), size, self._seed), self._schedule.iterations):
-            rows = indices.to(device)
-            yield torch.cat([self._features[rows], ones], 1), self._labels[rows]
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Features (B, D + 1), with ones for the bias, labels (B,) and shares (B,) in the batch of every step.
+
+        A batch of more samples than there are holds some of them several times: they are computed once.
+        """
+        size, n = self._schedule.batch_size, len(self._labels)
+        with_ones = pad(self._features, (0, 1), value=1.0) if n <= size else None
+        for indices in islice(minibatches(n, size, self._seed), self._schedule.iterations):
+            if with_ones is not None:
+                shares = torch.bincount(indices, minlength=n).to(with_ones) / size
+                yield with_ones, self._labels, shares
+            else:
+                rows = indices.to(self._features.device)
+                batch = pad(self._features[rows], (0, 1), value=1.0)
+                yield batch, self._labels[rows], batch.new_full((size,), 1 / size)
 
 
 def _residuals(batch: Tensor, labels: Tensor, heads: Tensor) -> Tensor:

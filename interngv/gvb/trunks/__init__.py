@@ -2,6 +2,6 @@
 
 from interngv.gvb.trunks.loading import build, fill, load, pooled, weights_sha256
 from interngv.gvb.trunks.spec import TrunkSpec
-from interngv.gvb.trunks.words import known, resolve
+from interngv.gvb.trunks.words import RANDOM, known, resolve
 
-__all__ = ["TrunkSpec", "build", "fill", "known", "load", "pooled", "resolve", "weights_sha256"]
+__all__ = ["RANDOM", "TrunkSpec", "build", "fill", "known", "load", "pooled", "resolve", "weights_sha256"]

@@ -78,8 +78,8 @@ def pooled(trunk: nn.Module, images: Tensor) -> Tensor:
 def weights_sha256(spec: TrunkSpec, dense: bool = False) -> str:
     """What identifies the trunk's weights: a sha256 over the names, shapes and bytes of the tensors that are loaded.
 
-    It does not depend on the checkpoint's format. A random trunk is identified by its config and seed, for the last
-    bits of an initialisation differ between processors.
+    It does not depend on the checkpoint's format. A random trunk is identified by its config and seed (None: the
+    try's), for the last bits of an initialisation differ between processors.
     """
     if spec.checkpoint is None:
         return hashlib.sha256(

@@ -24,7 +24,7 @@ class TrunkSpec:
         out_indices, widths, strides: of its maps for dense tasks, from fine to coarse: those that its config names,
             else one for each stride from 4 to 32; empty where it gives none.
         checkpoint: file or folder of its weights; None for a random trunk.
-        seed: of a random trunk's initialisation; None for one with a checkpoint.
+        seed: of a random trunk's initialisation; None for one with a checkpoint, or that every try draws anew.
         rewrites: ``(pattern, replacement)`` that turn a checkpoint's names into the backbone's, in this order.
         by_order: the checkpoint's names differ and its tensors come in the order of the backbone's.
         image_text: config of the image-text model to which the trunk belongs, whose text tower zero-shot needs.

@@ -42,8 +42,9 @@ def resolve(word: str, checkpoint: str | None = None, trunks: Mapping[str, Any] 
 
     Args:
         word: see the module's docstring.
-        checkpoint: file or folder of its weights; ``'random'`` or ``'random:SEED'`` for an untrained trunk. Needed for
-            all but those whose row names a pack of open data, which is then fetched, with a line that says so.
+        checkpoint: file or folder of its weights; ``'random:SEED'`` for an untrained trunk, ``'random'`` for one that
+            every try draws anew. Needed for all but those whose row names a pack of open data, which is then fetched,
+            with a line that says so.
         trunks: of the suite's config.
 
     Raises:
@@ -198,7 +199,7 @@ def _shipped(library: str, name: str) -> str:
 
 
 def _weights(word: str, given: str | None, row: Mapping[str, Any]) -> tuple[Path | None, int | None]:
-    """The checkpoint's path, or the seed of a random trunk."""
+    """The checkpoint's path, or the seed of a random trunk; neither where each try has a seed of its own."""
     if given is None and row.get("pack"):
         folder = open_data.fetch(row["pack"])
         return next(path for path in sorted(folder.iterdir()) if path.name != open_data.FACTS), None
@@ -209,7 +210,7 @@ def _weights(word: str, given: str | None, row: Mapping[str, Any]) -> tuple[Path
     if kind == RANDOM:
         if number and not number.isdecimal():
             raise UserError(f"--checkpoint {given}: expected {RANDOM} or {RANDOM}:SEED, a whole number")
-        return None, int(number or 0)
+        return None, int(number) if number else None
     path = Path(given).expanduser()
     if not path.exists():
         near = [RANDOM, *(one.name for one in path.parent.iterdir())] if path.parent.is_dir() else [RANDOM]
