@@ -1,7 +1,7 @@
 """The benchmark on small real sets of all four kinds: the same code as the whole, other rows, sizes and schedules.
 
 Paper: INTERN (arXiv 2111.08687), General Vision Benchmark
-Expected: efficientnet-lite0 62.3 % (10 %) and 71.1 % (all) on cifar10_mini; untrained, 17.7 % and 24.7 %
+Expected: docs/results/gvb_mini.md
 Cost: 160 s on two CPU cores for three of its classification sets
 Data: interngv data status --suite mini
 Run: python tools/test.py configs/gvb/mini.py --trunk efficientnet-lite0 --shots 10,all
