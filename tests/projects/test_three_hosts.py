@@ -21,7 +21,7 @@ METRICS = {"pictures": "accuracy/top1", "boxes": "coco/bbox_mAP_50", "people": "
 RISES = {"pictures": 6.0, "boxes": 0.1, "people": 8.0}  # chance is 10 % of the pictures
 LEVELS = {"pictures": (4,), "boxes": (0, 1, 2, 3), "people": (0, 1, 2, 3)}
 WEIGHTS = {"pictures": 2.0, "boxes": 2.0, "people": 1.0}
-STEPS = 240
+STEPS = 300
 
 
 def prefixed(scope: str, config: dict[str, Any]) -> dict[str, Any]:
