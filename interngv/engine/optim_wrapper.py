@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper as GpuAmpOptimWrapper
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from torch.optim import Optimizer
 
 from interngv.errors import UserError
 from interngv.registry import OPTIM_WRAPPERS
@@ -44,6 +45,11 @@ class AmpOptimWrapper(GpuAmpOptimWrapper):
         if not state_dict.get("loss_scaler"):
             state_dict.pop("loss_scaler", None)
         super().load_state_dict(state_dict)
+
+
+def optimizers(wrapper: OptimWrapper | OptimWrapperDict) -> list[Optimizer]:
+    """The optimizers of a wrapper: one, or those of a dict of wrappers."""
+    return [one.optimizer for one in (wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper])]
 
 
 def amp_dtype(name: str | None, device: str | None = None) -> torch.dtype:

@@ -7,12 +7,12 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.model import convert_sync_batchnorm
-from mmengine.optim import OptimWrapperDict
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.runner import FlexibleRunner
 from torch import nn
 
 from interngv.engine.distributed import fit_to_cpu
+from interngv.engine.optim_wrapper import optimizers
 from interngv.engine.pictures import NamesPictures
 from interngv.errors import UserError
 from interngv.registry import STRATEGIES
@@ -79,8 +79,8 @@ class Shards(Runner):
         if self._is_sharded and built is not optim_wrapper:
             from interngv.engine.sharding import keep_whole_state
 
-            for one in built.values() if isinstance(built, OptimWrapperDict) else [built]:
-                keep_whole_state(one.optimizer)
+            for one in optimizers(built):
+                keep_whole_state(one)
         return built
 
     def _init_model_weights(self) -> None:

@@ -14,7 +14,6 @@ import torch
 from mmengine import dist
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapperDict
 from mmengine.runner import set_random_seed
 from torch.optim import Optimizer
 
@@ -23,6 +22,7 @@ from interngv.checkpoint.codec import NotStorable, as_bytes, decode, encode
 from interngv.engine.checkpoints.latest import latest_checkpoint
 from interngv.engine.checkpoints.loading import require_state, safe_loading
 from interngv.engine.distributed import unwrapped
+from interngv.engine.optim_wrapper import optimizers
 from interngv.engine.random_state import random_state, set_random_state
 from interngv.engine.speed import IMPLEMENTATIONS
 from interngv.errors import UserError
@@ -122,9 +122,11 @@ class KeepsCheckpoints(Runner):
         self.message_hub.load_state_dict(checkpoint["message_hub"])
         if resume_optimizer:
             self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
-            for one in _optimizers(self.optim_wrapper):
-                one.register_load_state_dict_pre_hook(_with_own_kernels)
+            own = optimizers(self.optim_wrapper)
+            hooks = [one.register_load_state_dict_pre_hook(_with_own_kernels) for one in own]
             self.optim_wrapper.load_state_dict(checkpoint["optimizer"])
+            for hook in hooks:
+                hook.remove()
         if resume_param_scheduler and self.param_schedulers is not None and "param_schedulers" in checkpoint:
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
             _load_schedulers(self.param_schedulers, checkpoint["param_schedulers"], filename)
@@ -200,11 +202,6 @@ class KeepsCheckpoints(Runner):
         known = None if now is None else _storable(now, "dataset_meta")
         if encode(before) != encode(known):
             self.logger.warning("the training data's metainfo (classes, ...) differs from that in the checkpoint")
-
-
-def _optimizers(wrapper: Any) -> list[Optimizer]:
-    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
-    return [one.optimizer for one in wrappers]
 
 
 def _with_own_kernels(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:

@@ -126,12 +126,11 @@ def tested(
 
 def _judged(data: ProbeData, trainers: Sequence[tuple[Trainer, Samples]], grid: Sequence[Setting]) -> list[Row]:
     """A row a setting: its mean score over the splits, None where training diverged on any; notes of the first."""
-    models = [train(grid) for train, _ in trainers]
-    scores = [
-        [scores_of(one, validation.labels, data.num_classes, data.metric)[data.metric] for one in predicted]
-        for model, (_, validation) in zip(models, trainers, strict=True)
-        for predicted in [model.predict(validation.features)]
-    ]
+    models, scores = [], []
+    for train, validation in trainers:
+        models.append(model := train(grid))
+        predicted, labels = model.predict(validation.features), validation.labels
+        scores.append([scores_of(one, labels, data.num_classes, data.metric)[data.metric] for one in predicted])
     rows = []
     for number, setting in enumerate(grid):
         diverged = any(model.notes[number].get("diverged") for model in models)
