@@ -17,7 +17,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler, pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader, Dataset
 
 import interngv  # noqa: F401  (registers the plug-ins)
@@ -148,13 +148,20 @@ def runner_step(runner: Any) -> Callable[[], object]:
     """A step of a runner's loop, hooks and all."""
     loop = started(runner)
     batches = iter(loop.dataloader)
-    return lambda: loop.run_iter(next(batches))
+
+    def step() -> None:
+        if type(loop) is IterBasedTrainLoop:
+            runner.model.train()  # as it does before every step
+        loop.run_iter(next(batches))
+
+    return step
 
 
 def step_overhead() -> dict[str, float]:
     """Milliseconds of a step; the loops take turns at every step.
 
-    All step with the same kernels but one, mmengine's runner with a config that does not choose any.
+    All step with the same fused kernels but one: mmengine's runner with the config that ours has, which names no kernel,
+    so that the engine takes fused ones and mmengine does not.
     """
     unchosen = dict(optimizer=ADAMW)
     with tempfile.TemporaryDirectory() as folder:

@@ -32,12 +32,15 @@ class Gradients:
         """Where the parameters are."""
         return self._params[0].device
 
-    def take(self) -> Grads:
-        """Hand out the gradients and leave the parameters without, so that the next backward writes fresh ones."""
+    def there(self) -> Grads:
+        """The gradients, which stay where they are."""
         grads: list[Any] = [param.grad for param in self._params]
+        return [None if grad is None else grad.to_local() for grad in grads] if self._is_sharded else grads
+
+    def clear(self) -> None:
+        """Leave the parameters without gradients, so that the next backward writes fresh ones."""
         for param in self._params:
             param.grad = None
-        return [None if grad is None else grad.to_local() for grad in grads] if self._is_sharded else grads
 
     def put(self, grads: Grads) -> None:
         """Give the parameters these gradients; nothing is copied."""
@@ -49,8 +52,17 @@ class Gradients:
         for param, grad in zip(self._params, grads, strict=True):
             param.grad = grad
 
+    def faulty(self, grads: Grads) -> Tensor:
+        """() 1 where any gradient is not finite, else 0."""
+        found, one = torch.zeros(1, device=self.device), torch.ones(1, device=self.device)
+        # torch's kernel for loss scaling, here with a scale of 1: the one that looks at all tensors in one call.
+        torch._amp_foreach_non_finite_check_and_unscale_([grad for grad in grads if grad is not None], found, one)
+        if self._is_sharded:
+            all_reduce(found, op="max")
+        return found[0]
+
     def norms(self, grads: Grads) -> Tensor:
-        """(2,) L2 norms: of the trunk's part and of the whole, which is not finite where any gradient is not."""
+        """(2,) L2 norms: of the trunk's part and of the whole."""
         there = [grad for grad in grads if grad is not None]
         on_trunk = [is_on for is_on, grad in zip(self._on_trunk, grads, strict=True) if grad is not None]
         each = torch.stack(torch._foreach_norm(there))
@@ -74,8 +86,9 @@ class Gradients:
         dot, square_a, square_b = sums
         return dot / (square_a.sqrt() * square_b.sqrt()).clamp(min=torch.finfo(dot.dtype).tiny)
 
-    def mean_over_ranks(self, grads: Grads) -> Grads:
+    def mean_over_ranks(self, grads: Grads | None) -> Grads:
         """Average over the processes, the same on all; one that lacks a gradient counts as zero, unless all lack it."""
+        grads = [None] * len(self._params) if grads is None else grads
         there = torch.tensor([grad is not None for grad in grads], dtype=torch.uint8, device=self.device)
         all_reduce(there, op="max")
         whole = [

@@ -54,9 +54,9 @@ class MetaDataLoader:
     A source is one endless stream of samples, epoch after epoch, each epoch in an order of its own; a step takes the
     next ``batch_size`` x processes samples of each source that it draws. So a short source never ends, batches are
     always full, and no epoch leaves a sample out. Random transforms see python's, numpy's and torch's generators
-    seeded from (seed, source, epoch, sample), so that workers and call order do not matter; the process's own
-    random states stay untouched. A data set that keeps random state or samples of its own between calls (a mosaic's
-    cache) is outside of this promise.
+    seeded for every batch of a source, from (seed, source, epoch, the batch's first sample), so that workers, other
+    sources and call order do not matter; the process's own random states stay untouched. A data set that keeps random
+    state or samples of its own between calls (a mosaic's cache) is outside of this promise.
 
     Args:
         sources: by name: ``dict(dataset=..., batch_size=..., weight=1.0, task=NAME, collate_fn=...)``; the batch

@@ -59,5 +59,6 @@ class TaskLogProcessor(LogProcessor):
 def remember_little(hub: MessageHub, names: Iterable[str]) -> None:
     """Bound the histories of these training scalars: mmengine copies a history at each new value."""
     for name in names:
-        history = hub.log_scalars.setdefault(f"train/{name}", HistoryBuffer())
-        history.max_length = _REMEMBERED
+        if f"train/{name}" not in hub.log_scalars:
+            hub.log_scalars[f"train/{name}"] = HistoryBuffer()
+        hub.log_scalars[f"train/{name}"].max_length = _REMEMBERED

@@ -42,7 +42,7 @@ class MetaTrainLoop(IterBasedTrainLoop):
         dataloader: a :class:`~interngv.engine.multi_task.MetaDataLoader` or its config; it gets the runner's seed.
         max_iters: number of steps.
         val_begin, val_interval, dynamic_intervals: as in ``IterBasedTrainLoop``, in steps.
-        clip, conflict_every: see :class:`~interngv.engine.multi_task.step.TaskStep`.
+        clip, conflict_every, norm_every: see :class:`~interngv.engine.multi_task.step.TaskStep`.
         guard: arguments of :class:`~interngv.engine.multi_task.faults.Guard`.
 
     Raises:
@@ -62,6 +62,7 @@ class MetaTrainLoop(IterBasedTrainLoop):
         dynamic_intervals: list[tuple[int, int]] | None = None,
         clip: Mapping[str, Any] | None = None,
         conflict_every: int = 0,
+        norm_every: int = 10,
         guard: Mapping[str, Any] | None = None,
     ) -> None:
         loader = dataloader if isinstance(dataloader, MetaDataLoader) else _build_loader(dataloader, _seed(runner))
@@ -72,7 +73,7 @@ class MetaTrainLoop(IterBasedTrainLoop):
         check_runner(runner, loader)
         self._guard = Guard.from_config(guard)
         rank_tasks = loader.tasks if loader.schedule == "rank" else None
-        self._step = TaskStep(clip, conflict_every, self._guard, rank_tasks)
+        self._step = TaskStep(clip, conflict_every, self._guard, rank_tasks, norm_every)
         self._sizes = {name: len(dataset) for name, dataset in loader.sources.items()}
         self._samples: Counter[str] = Counter()
         self._unreadable: Counter[str] = Counter()
@@ -135,14 +136,19 @@ class MetaTrainLoop(IterBasedTrainLoop):
         for name, one in report.sources.items():
             self._samples[name] += one.size
             self._unreadable[name] += one.unreadable
-            found = {"loss": one.loss, "grad_norm": one.grad_norm} | one.terms if one.skipped is None else {}
-            row = found | {
-                "samples": self._samples[name],
-                "epochs": self._samples[name] / self._sizes[name],
-                "data_time": self._waited,
-                "skipped": self._guard.skipped[name],
-                "unreadable": self._unreadable[name],
-            }
+            found = {"loss": one.loss} | one.terms if one.skipped is None else {}
+            norm = {"grad_norm": one.grad_norm} if found and one.grad_norm is not None else {}
+            row = (
+                found
+                | norm
+                | {
+                    "samples": self._samples[name],
+                    "epochs": self._samples[name] / self._sizes[name],
+                    "data_time": self._waited,
+                    "skipped": self._guard.skipped[name],
+                    "unreadable": self._unreadable[name],
+                }
+            )
             outputs |= {f"{name}/{key}": value for key, value in row.items()}
         outputs |= {f"{CONFLICT}/{pair}": value for pair, value in report.conflicts.items()}
         remember_little(self.runner.message_hub, (name for name in outputs if "/" in name))

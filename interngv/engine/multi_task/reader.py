@@ -37,7 +37,7 @@ class Reader(Dataset):
     def __init__(self, sources: Mapping[str, Source], seed: int, num_workers: int) -> None:
         self.sources = dict(sources)
         self._seed = seed
-        self._places = _Places(num_workers)
+        self._places = _Places(list(sources), num_workers)
 
     @property
     def metainfo(self) -> dict:
@@ -47,26 +47,27 @@ class Reader(Dataset):
 
     def where(self, pids: Sequence[int]) -> str:
         """What worker processes are reading, in words."""
-        places = [self._places.of(pid) for pid in pids]
-        names = list(self.sources)
-        return " and ".join(f"sample {index} of source '{names[number]}'" for number, index in filter(None, places))
+        return " and ".join(filter(None, map(self._places.of, pids)))
 
     def __getitem__(self, request: Request) -> dict[str, Read]:
         with generators_put_back():
             read = {name: self._read(name, *samples) for name, samples in request.items()}
-        self._places.mark(-1, -1)
+        self._places.mark(None)
         return read
 
     def _read(self, name: str, epochs: list[int], indices: list[int]) -> Read:
+        seed_generators(key(self._seed, name, epochs[0], indices[0]))
         samples: list[Any] = []
         ids: list[int] = []
         unreadable: list[str] = []
         for epoch, index in zip(epochs, indices, strict=True):
-            for candidate in self._candidates(name, epoch, index):
-                sample = self._sample(name, epoch, candidate, unreadable)
+            candidate, sample = index, self._sample(name, index, unreadable)
+            others = self._others(name, epoch, index) if sample is None else ()
+            for candidate in others:
+                sample = self._sample(name, candidate, unreadable)
                 if sample is not None:
                     break
-            else:
+            if sample is None:
                 return Read(None, ids, unreadable)
             samples.append(sample)
             ids.append(candidate)
@@ -76,16 +77,14 @@ class Reader(Dataset):
             error.add_note(f"while collating samples {ids} of source '{name}'")
             raise
 
-    def _candidates(self, name: str, epoch: int, index: int) -> Iterator[int]:
-        """The sample itself, then others in a random order."""
-        yield index
+    def _others(self, name: str, epoch: int, index: int) -> Iterator[int]:
+        """Other samples of the source, in a random order."""
         n = self.sources[name].size
         others = permuted(np.arange(min(n, _TRIES)), n, key(self._seed, name, epoch, index, "substitute"))
-        yield from (other for other in others.tolist() if other != index)
+        return (other for other in others.tolist() if other != index)
 
-    def _sample(self, name: str, epoch: int, index: int, unreadable: list[str]) -> Any:
-        seed_generators(key(self._seed, name, epoch, index))
-        self._places.mark(list(self.sources).index(name), index)
+    def _sample(self, name: str, index: int, unreadable: list[str]) -> Any:
+        self._places.mark(name, index)
         try:
             sample = self.sources[name].dataset[index]
         except UnreadablePicture as error:
@@ -107,16 +106,19 @@ class Reader(Dataset):
 class _Places:
     """Shared memory in which each worker process writes what it is reading, for the case that it dies."""
 
-    def __init__(self, num_workers: int) -> None:
+    def __init__(self, sources: list[str], num_workers: int) -> None:
+        self._sources = sources
         self._rows = RawArray("q", 3 * max(num_workers, 1))  # process, source's number, sample; -1: none
 
-    def mark(self, source: int, index: int) -> None:
-        """Set what this process is reading; nothing where it is no worker."""
+    def mark(self, source: str | None, index: int = -1) -> None:
+        """Set what this process is reading, if anything; does nothing where it is no worker."""
         worker = get_worker_info()
         if worker is not None:
-            self._rows[3 * worker.id : 3 * worker.id + 3] = [os.getpid(), source, index]
+            number = -1 if source is None else self._sources.index(source)
+            self._rows[3 * worker.id : 3 * worker.id + 3] = [os.getpid(), number, index]
 
-    def of(self, pid: int) -> tuple[int, int] | None:
-        """Source's number and sample that a worker is reading, None where it reads nothing."""
+    def of(self, pid: int) -> str:
+        """Sample and source that a worker is reading, in words; empty where it reads nothing."""
         rows = [self._rows[start : start + 3] for start in range(0, len(self._rows), 3)]
-        return next(((source, index) for process, source, index in rows if process == pid and source >= 0), None)
+        reading = [(number, index) for process, number, index in rows if process == pid and number >= 0]
+        return "".join(f"sample {index} of source '{self._sources[number]}'" for number, index in reading)

@@ -26,7 +26,7 @@ class TaskReport:
     Attributes:
         task: the task that the source feeds.
         loss: its loss before the task's weight, mean of the processes that had it.
-        grad_norm: L2 norm of the weighted loss's gradient on the trunk, before any clipping.
+        grad_norm: L2 norm of the weighted loss's gradient on the trunk, before any clipping; None where not measured.
         size: samples, of all processes.
         unreadable: samples that could not be read and were replaced, of all processes.
         skipped: why the gradient was left out (``'non-finite'``, ``'spike'``, ``'overflow'``); None where it counted.
@@ -35,7 +35,7 @@ class TaskReport:
 
     task: str
     loss: float
-    grad_norm: float
+    grad_norm: float | None
     size: int
     unreadable: int
     skipped: str | None
@@ -73,12 +73,14 @@ class TaskStep:
         conflict_every: every so many steps the cosines between the sources' gradients on the trunk are measured:
             among those of the step, or, where a step has one part, against the last gradient of every other source,
             for which a copy of each source's is kept (the size of the trunk).
+        norm_every: a source's gradient norm is measured once in so many steps, and wherever it is clipped.
         guard: decides what is sound; one with its defaults where left out.
         rank_tasks: where every process has its own part (schedule ``'rank'``), the task of every source of the run.
             Gradients are then checked in their process and averaged after it, so that a fault stays with its source.
 
     Raises:
-        UserError: a clip without a positive norm; conflicts asked for where processes have different parts.
+        UserError: a clip without a positive norm; a ``norm_every`` below 1; conflicts asked for where processes have
+            different parts.
     """
 
     def __init__(
@@ -87,13 +89,18 @@ class TaskStep:
         conflict_every: int = 0,
         guard: Guard | None = None,
         rank_tasks: Mapping[str, str] | None = None,
+        norm_every: int = 1,
     ) -> None:
+        if norm_every < 1:
+            raise UserError(f"norm_every={norm_every}: expected a number of steps, 1 or more")
         if conflict_every and rank_tasks:
             raise UserError("conflict_every compares gradients within a process; with schedule 'rank' each has one")
         self._max_norms = _max_norms(clip or {})
         self._conflicts = Conflicts(conflict_every)
         self._guard = guard or Guard()
         self._rank_tasks = rank_tasks
+        self._norm_every = norm_every
+        self._measured: dict[str, int] = {}  # the last stretch of norm_every steps in which a source's norm was
         self._model: Any = None
         self._overflowed = False
 
@@ -108,24 +115,26 @@ class TaskStep:
         """
         self._bind(model, optim_wrapper)
         step, is_alone = optim_wrapper.inner_count, len(parts) == 1
-        total, report = self._gradients.take(), StepReport()
+        total, report = self._earlier(), StepReport()
+        grads: Grads | None = None
         for name, part in parts.items():
             optim_wrapper._inner_count = step
-            unit = self._unit()
             self._statistics.keep()
             loss, terms = self._backward(part)
-            grads = self._gradients.take()
-            norms = self._gradients.norms(grads) / unit
-            self._limit(part.task, grads, norms[1])
-            self._judge(report, step, self._exchange(name, part, loss, norms, terms))
+            grads = self._gradients.there()
+            is_faulty = self._gradients.faulty(grads)
+            norm = self._measure(name, part.task, grads, step)
+            self._judge(report, step, self._exchange(name, part, loss, norm, is_faulty, terms))
             skipped = report.sources[name].skipped
             if skipped is None:
                 self._conflicts.note(self._gradients, name, grads, step, is_alone)
-                total = added(total, grads)
+                total = grads if total is None else added(total, grads)
             elif skipped != "overflow":
                 self._statistics.put_back()
+            if total is not grads or not is_alone:
+                self._gradients.clear()
         optim_wrapper._inner_count = step + 1
-        self._update(total)
+        self._update(total, is_there=is_alone and total is grads)
         report.conflicts = self._conflicts.measured(self._gradients, step, is_alone)
         return report
 
@@ -139,6 +148,14 @@ class TaskStep:
         params = [param for group in optim_wrapper.optimizer.param_groups for param in group["params"]]
         trunk = getattr(inner, "trunk", getattr(inner, "backbone", inner))
         self._gradients, self._statistics = Gradients(params, trunk.parameters()), Statistics(inner)
+
+    def _earlier(self) -> Grads | None:
+        """The gradients of earlier steps, taken away, where the optimizer wrapper accumulates; else there are none."""
+        if self._optim_wrapper._accumulative_counts == 1:
+            return None
+        grads = self._gradients.there()
+        self._gradients.clear()
+        return grads
 
     def _backward(self, part: SourceBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Write one part's gradient; returns its loss before the task's weight, and the host's other log variables."""
@@ -165,42 +182,58 @@ class TaskStep:
         scaler = getattr(self._optim_wrapper, "loss_scaler", None)
         return one if scaler is None else scaler.scale(one)
 
-    def _limit(self, task: str, grads: Grads, norm: Tensor) -> None:
-        max_norm = self._max_norms.get(task, self._max_norms.get(""))
+    def _measure(self, name: str, task: str, grads: Grads, step: int) -> Tensor | None:
+        """() norm of the gradient on the trunk, None where it is neither due nor needed to limit the whole."""
+        max_norm, stretch = self._max_norms.get(task, self._max_norms.get("")), step // self._norm_every
+        if max_norm is None and self._measured.get(name) == stretch:
+            return None
+        self._measured[name] = stretch
+        on_trunk, whole = self._gradients.norms(grads) / self._unit()
         if max_norm is not None:
-            scale(grads, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+            scale(grads, (max_norm / (whole + 1e-6)).clamp(max=1.0))
+        return on_trunk
 
     def _exchange(
-        self, name: str, part: SourceBatch, loss: Tensor, norms: Tensor, terms: Mapping[str, Tensor]
-    ) -> list[tuple[str, str, "_Sums", dict[str, float]]]:
-        """Source, task, sums over the processes and own log variables, for each source that any process had."""
+        self,
+        name: str,
+        part: SourceBatch,
+        loss: Tensor,
+        norm: Tensor | None,
+        is_faulty: Tensor,
+        terms: Mapping[str, Tensor],
+    ) -> list["_Found"]:
+        """What the processes found together, for each source that any of them had."""
+        found = torch.stack([loss.to(is_faulty), is_faulty, is_faulty.new_zeros(()) if norm is None else norm])
+        counts = [float(norm is not None), float(part.size), float(len(part.unreadable)), 1.0]
+        own = [value.detach().to(found).flatten() for value in terms.values()]
+        if get_world_size() == 1:
+            numbers = torch.cat([found, *own]).tolist()  # the one time that the host waits for the device
+            sums = _Sums(*numbers[:3], *counts)
+            return [_Found(name, part.task, sums, dict(zip(terms, numbers[3:], strict=True)))]
         tasks = self._rank_tasks or {name: part.task}
-        width = len(_Sums._fields)
-        is_faulty = ~torch.isfinite(loss + norms[1])
-        found = torch.stack([loss.to(norms), norms[0], is_faulty.to(norms)])
-        counts = norms.new_tensor([part.size, len(part.unreadable), 1.0])
-        table = norms.new_zeros(len(tasks), width)
-        table[list(tasks).index(name)] = torch.cat([found, counts])
+        table = found.new_zeros(len(tasks), len(_Sums._fields))
+        table[list(tasks).index(name)] = torch.cat([found, found.new_tensor(counts)])
         all_reduce(table)
-        own = [value.detach().to(norms).flatten() for value in terms.values()]
-        numbers = torch.cat([table.flatten(), *own]).tolist()  # the one time that the host waits for the device
-        rows = [_Sums(*numbers[start : start + width]) for start in range(0, table.numel(), width)]
+        numbers = torch.cat([table.flatten(), *own]).tolist()
         variables = dict(zip(terms, numbers[table.numel() :], strict=True))
+        rows = [_Sums(*numbers[start : start + table.shape[1]]) for start in range(0, table.numel(), table.shape[1])]
         return [
-            (source, task, sums, variables if source == name else {})
+            _Found(source, task, sums, variables if source == name else {})
             for (source, task), sums in zip(tasks.items(), rows, strict=True)
             if sums.processes
         ]
 
-    def _judge(self, report: StepReport, step: int, found: list[tuple[str, str, "_Sums", dict[str, float]]]) -> None:
+    def _judge(self, report: StepReport, step: int, found: list["_Found"]) -> None:
         """Add what was found, with the verdicts, to the report."""
         for source, task, sums, terms in found:
-            loss, norm = sums.loss / sums.processes, sums.grad_norm / sums.processes
-            if sums.faults and math.isfinite(loss) and self._scale_is_too_high():
+            loss = sums.loss / sums.processes
+            norm = sums.grad_norm / sums.measured if sums.measured else None
+            is_faulty = sums.faults > 0 or not math.isfinite(loss)
+            if is_faulty and math.isfinite(loss) and self._scale_is_too_high():
                 skipped: str | None = "overflow"
                 self._overflowed = True
             else:
-                skipped = self._guard.judge(source, loss, not sums.faults, step)
+                skipped = self._guard.judge(source, loss, not is_faulty, step)
             size, unreadable = int(sums.size), int(sums.unreadable)
             report.sources[source] = TaskReport(task, loss, norm, size, unreadable, skipped, terms)
             if skipped is None:
@@ -214,15 +247,16 @@ class TaskStep:
             return False
         return scaler.get_scale() > 1
 
-    def _update(self, total: Grads) -> None:
+    def _update(self, total: Grads | None, is_there: bool) -> None:
         """Give the parameters the sum, and step where the wrapper's accumulation is complete and anything counted."""
-        if not self._optim_wrapper.should_update():
+        should_step = self._optim_wrapper.should_update()
+        if self._rank_tasks and should_step:
+            total, is_there = self._gradients.mean_over_ranks(total), False
+        if total is not None and not is_there:
             self._gradients.put(total)
+        if not should_step:
             return
-        if self._rank_tasks:
-            total = self._gradients.mean_over_ranks(total)
-        self._gradients.put(total)
-        if any(grad is not None for grad in total):
+        if total is not None and any(grad is not None for grad in total):
             self._optim_wrapper.step()
         if self._overflowed:
             _lower_scale(self._optim_wrapper.loss_scaler)
@@ -234,11 +268,21 @@ class _Sums(NamedTuple):
     """Sums over the processes that had a part of one source."""
 
     loss: float
-    grad_norm: float
     faults: float
+    grad_norm: float
+    measured: float  # processes that measured the norm
     size: float
     unreadable: float
     processes: float
+
+
+class _Found(NamedTuple):
+    """What the processes found for one source; ``terms`` are this process's own log variables."""
+
+    source: str
+    task: str
+    sums: _Sums
+    terms: dict[str, float]
 
 
 def _max_norms(clip: Mapping[str, Any]) -> dict[str, float]:

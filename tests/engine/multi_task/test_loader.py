@@ -229,7 +229,7 @@ def test_the_global_random_states_are_put_back_after_an_error() -> None:
     assert global_states() == before
 
 
-def test_transforms_draw_by_seed_source_epoch_and_sample_and_by_nothing_else() -> None:
+def test_transforms_draw_by_seed_source_and_batch_and_by_nothing_else() -> None:
     def draws(batches: list[MetaBatch], name: str, n: int) -> dict:
         found, position = {}, 0
         for batch in batches:
@@ -242,7 +242,7 @@ def test_transforms_draw_by_seed_source_epoch_and_sample_and_by_nothing_else() -
 
     alone = draws(take(loader({"a": (10, 3, 1.0)}), 20), "a", 10)
     assert len(alone) == 60 == len(set(alone.values()))
-    beside = draws(take(loader({"b": (7, 2, 3.0), "a": (10, 5, 1.0)}, num_workers=2), 48), "a", 10)
+    beside = draws(take(loader({"b": (7, 2, 3.0), "a": (10, 3, 1.0)}, num_workers=2), 80), "a", 10)
     assert beside == alone
     other = draws(take(loader({"a": (10, 3, 1.0)}, seed=1), 20), "a", 10)
     assert not set(other.values()) & set(alone.values())

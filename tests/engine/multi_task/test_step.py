@@ -134,6 +134,19 @@ def test_the_report_has_the_norms_on_the_trunk() -> None:
     assert [(one.task, one.size, one.skipped) for one in report.sources.values()] == [(t, 16, None) for t in TASKS]
 
 
+def test_norms_are_measured_once_in_a_stretch_of_steps_and_wherever_they_are_clipped() -> None:
+    model = shared_model()
+    wrapper, task_step = sgd(model), TaskStep(clip=dict(digit=dict(max_norm=0.1)), norm_every=4)
+    is_drawn = [step % 4 in (1, 2) for step in range(12)]  # of the parity, which no step at the head of a stretch has
+    for step, drawn in enumerate(is_drawn):
+        sources = task_step.step(model, both(step) if drawn else dict(digit=part("digit", step)), wrapper).sources
+        assert sources["digit"].grad_norm > 0
+        if drawn:
+            assert (sources["parity"].grad_norm is not None) == (step % 4 == 1)
+    with pytest.raises(UserError, match="norm_every=0: expected a number of steps"):
+        TaskStep(norm_every=0)
+
+
 @pytest.mark.parametrize("clip", [dict(max_norm=0.1), dict(digit=dict(max_norm=0.1))])
 def test_each_tasks_gradient_is_limited_before_they_are_added(clip: dict) -> None:
     model = shared_model()
