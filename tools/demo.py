@@ -1,11 +1,11 @@
-"""The whole path on real images: fetch packs, train mn-mini on one, probe the frozen trunk on another, judge it.
+"""The whole path on real images: fetch packs, train mn-mini on some, judge the frozen trunk on others.
 
-    python tools/demo.py [--packs {auto,debian,pip}] [--quick] [--work-dir work_dirs/demo]
+    python tools/demo.py [--packs {auto,emoji,clothes,pip}] [--quick] [--work-dir work_dirs/demo]
 
-The probe runs at 10 % and 100 % of the second set's training images, with the trained trunk and with a random one; then
-tools/demo_benchmark.py judges trunks. All training and testing goes through tools/train.py and tools/test.py with
-configs of the project. Prints tables, writes accuracy.png, results.json and the benchmark's report to the work dir; a
-step whose inputs did not change is kept from the last run.
+The open suite of GV-B (configs/gvb/open.py) judges three trunks: the trained one, the same untrained, and
+EfficientNet-Lite0 with its ImageNet weights. All training and testing goes through tools/train.py and tools/test.py
+with configs of the project. Prints a table, writes accuracy.png and the benchmark's report to the work dir; what did
+not change is kept from the last run.
 """
 
 import argparse
@@ -16,59 +16,71 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from demo_benchmark import DENSE, judge
 from matplotlib.figure import Figure
 
 import interngv
+from interngv.amateur.text.train_vocabulary import train_vocabulary
 from interngv.engine.config import load_config
-from interngv.gvb.shots import shot_list
+from interngv.gvb.report import Cell, read
 from interngv.gvd.layouts import prepare
 from interngv.gvd.open_data import OpenDataError, pack_facts
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / "configs"
-PROBE = "gvb/mn-mini_linear-probe_1xb64-500i_{}-32px.py"
+SUITE = CONFIGS / "gvb/open.py"
+DENSE = ("tree-crowns", "nuclei", "motorcycle")
+COLOURS = {"random": "#999999", "trained": "#0072B2", "ImageNet": "#E69F00"}
 PROGRESS = re.compile(r"((?:Epoch|Iter)\((?:train|val|test)\).*|^\[\d+/\d+\] .*)")
-QUICK_UPSTREAM = {"train_cfg.max_epochs": 4, "param_scheduler.1.end": 4, "param_scheduler.1.T_max": 2}
-QUICK_PROBE = {"train_cfg.max_iters": 200, "param_scheduler.T_max": 200, "default_hooks.checkpoint.interval": 200}
 
 
 class Variant(NamedTuple):
-    """Which pack trains the trunk, with which config, and which pack judges it."""
+    """Packs and config that train the trunk, the metric of that training, and the pack that it then classifies."""
 
-    upstream: str
+    packs: tuple[str, ...]
     config: str
-    downstream: str
+    metric: str
+    classification: str
 
 
 VARIANTS = {
-    "debian": Variant("fashion-mnist", "gva/mn-mini_1xb128-3e_fashion-mnist-32px.py", "mnist-5k"),
-    "pip": Variant("mnist-5k", "gva/mn-mini_1xb64-20e_mnist-5k-32px.py", "digits-8x8"),
+    "emoji": Variant(
+        ("fluent-emoji", "wordnet"),
+        "up_a/mn-mini_declip_1xb64-400i_fluent-emoji-64px.py",
+        "retrieval/i2t_R@5",
+        "mnist-5k",
+    ),
+    "clothes": Variant(("fashion-mnist",), "gva/mn-mini_1xb128-3e_fashion-mnist-32px.py", "accuracy/top1", "mnist-5k"),
+    "pip": Variant(("mnist-5k",), "gva/mn-mini_1xb64-20e_mnist-5k-32px.py", "accuracy/top1", "digits-8x8"),
 }
 
 
-def choose(packs: str, dense: Sequence[str] = DENSE) -> str:
-    """Prepare the data of a variant and return its name; ``auto`` falls back to pip where Debian's packs fail."""
-    name = "debian" if packs == "auto" else packs
-    try:
-        for pack in (VARIANTS[name].upstream, VARIANTS[name].downstream, *dense):
-            prepare(pack)
-    except OpenDataError as error:
-        if packs != "auto":
-            raise SystemExit(f"error: {error}") from error
-        print(f"{error}\nno Debian pack here: the demo takes the variant that needs pip alone", flush=True)
-        return choose("pip", dense)
-    return name
+def choose(packs: str, dense: tuple[str, ...] = DENSE) -> str:
+    """Prepare the data of a variant and return its name; ``auto`` takes the first whose packages can be had."""
+    names = list(VARIANTS) if packs == "auto" else [packs]
+    for name in names:
+        try:
+            for pack in (*VARIANTS[name].packs, VARIANTS[name].classification, *dense):
+                prepare(pack)
+            if "wordnet" in VARIANTS[name].packs:
+                train_vocabulary(["data/wordnet"])
+        except OpenDataError as error:
+            if name == names[-1]:
+                raise SystemExit(f"error: {error}") from error
+            print(f"{error}\nthe demo goes on without: it takes the next variant", flush=True)
+        else:
+            return name
+    raise AssertionError
 
 
-def train_and_test(folder: Path, config: str, options: dict[str, object], data: str) -> dict[str, object]:
-    """Accuracy (%), seconds and checkpoint of a config; kept from an earlier run where config and data are the same."""
-    text = load_config(str(CONFIGS / config), dict(options)).pretty_text
-    key = hashlib.sha256("\n".join([interngv.__version__, text, data]).encode()).hexdigest()
+def train(variant: Variant, folder: Path, options: dict[str, object]) -> dict[str, object]:
+    """Score, seconds and checkpoint of a variant's config; kept from a run before with the same config and data."""
+    config = str(CONFIGS / variant.config)
+    text = load_config(config, dict(options)).pretty_text
+    data = [pack_facts(name).sha256 for name in variant.packs]
+    key = hashlib.sha256("\n".join([interngv.__version__, text, *data]).encode()).hexdigest()
     record = folder / "step.json"
     step = json.loads(record.read_text()) if record.is_file() else {}
     if step.get("key") == key and Path(step["checkpoint"]).exists():
@@ -77,13 +89,31 @@ def train_and_test(folder: Path, config: str, options: dict[str, object], data: 
     record.unlink(missing_ok=True)
     pairs = [f"{name}={value}" for name, value in options.items()]
     start, common = time.time(), ["--work-dir", str(folder), *(["--cfg-options", *pairs] if pairs else [])]
-    tool("train.py", [str(CONFIGS / config), *common], folder)
+    tool("train.py", [config, *common], folder)
     checkpoint = (folder / "last_checkpoint").read_text().strip()
-    tool("test.py", [str(CONFIGS / config), checkpoint, "--out", str(folder / "test.json"), *common], folder)
-    top1 = round(json.loads((folder / "test.json").read_text())["accuracy/top1"], 2)
-    step = {"accuracy": top1, "seconds": round(time.time() - start, 1), "checkpoint": checkpoint, "key": key}
+    tool("test.py", [config, checkpoint, "--out", str(folder / "test.json"), *common], folder)
+    score = round(json.loads((folder / "test.json").read_text())[variant.metric], 2)
+    step = {"score": score, "seconds": round(time.time() - start, 1), "checkpoint": checkpoint, "key": key}
     record.write_text(json.dumps(step))
     return step
+
+
+def judge(variant: Variant, checkpoint: str, folder: Path, quick: bool) -> list[Cell]:
+    """Fill the grid in ``folder``, write its report there, and return its cells."""
+    trunks = {
+        "random": ["mn-mini", "--checkpoint", "random"],
+        "trained": ["mn-mini", "--checkpoint", checkpoint],
+        "ImageNet": ["efficientnet-lite0"],
+    }
+    parts = [(variant.classification, "10,all"), (",".join(DENSE), "all")]
+    if quick:
+        parts = [(variant.classification, "10")]
+        del trunks["ImageNet"]
+    for name, words in trunks.items():
+        for tasks, shots in parts:
+            which = ["--trunk", *words, "--name", name, "--tasks", tasks, "--shots", shots, "--baseline", "random"]
+            tool("test.py", [str(SUITE), *which, "--work-dir", str(folder)], folder.parent / f"gvb-{name}")
+    return [cell for cell in read(folder).cells if cell["status"] == "done"]
 
 
 def tool(name: str, args: list[str], folder: Path) -> None:
@@ -103,63 +133,58 @@ def tool(name: str, args: list[str], folder: Path) -> None:
         raise SystemExit(f"error: {' '.join(command)} ended with status {process.returncode}:\n{tail}")
 
 
-def run(variant: Variant, work_dir: Path, quick: bool) -> dict[str, object]:
-    """Train, probe four times (two in a quick run) and return what results.json holds."""
-    _, digest = shot_list(Path("data") / variant.downstream / "meta/train.txt", 10)
-    options = QUICK_UPSTREAM if quick else {}
-    upstream = train_and_test(work_dir / "upstream", variant.config, options, pack_facts(variant.upstream).sha256)
-    rows = []
-    for percent in (10,) if quick else (10, 100):
-        config = PROBE.format(variant.downstream + ("-10p" if percent == 10 else ""))
-        trained = {"upstream.config": None, "upstream.checkpoint": upstream["checkpoint"]}
-        for trunk, init in (("trained", trained), ("random", {"upstream": None})):
-            data = f"{digest} {upstream['key'] if trunk == 'trained' else ''}"
-            step = train_and_test(work_dir / f"{trunk}-{percent}p", config, init | (QUICK_PROBE if quick else {}), data)
-            rows.append({"trunk": trunk, "percent": percent, **step})
-    return {"upstream_set": variant.upstream, "probe_set": variant.downstream, "upstream": upstream, "probes": rows}
+def by_row(cells: list[Cell]) -> dict[tuple[str, str, str], dict[str, float]]:
+    """The scores by task, labels and metric, then by trunk."""
+    rows: dict[tuple[str, str, str], dict[str, float]] = {}
+    for cell in cells:
+        rows.setdefault((cell["task"], str(cell["shots"]), cell["metric"]), {})[cell["trunk"]] = cell["score"]
+    return rows
 
 
-def table(results: dict) -> str:
-    """The results as lines of text."""
-    up = results["upstream"]
-    lines = [f"mn-mini on {results['upstream_set']}: {up['accuracy']:.2f} % top-1, {up['seconds']:.0f} s; probe:"]
-    for row in results["probes"]:
-        labels = f"{row['percent']} % of {results['probe_set']}"
-        lines.append(f"  {row['trunk']:7} trunk, {labels:18} {row['accuracy']:6.2f} % top-1, {row['seconds']:5.1f} s")
+def table(cells: list[Cell]) -> str:
+    """The scores as lines of text."""
+    trunks = [name for name in COLOURS if any(cell["trunk"] == name for cell in cells)]
+    lines = [f"{'task, labels in %, metric':32}" + "".join(f"{name:>10}" for name in trunks)]
+    for row, scores in by_row(cells).items():
+        lines.append(f"  {', '.join(row):30}" + "".join(f"{scores.get(name, float('nan')):10.2f}" for name in trunks))
     return "\n".join(lines)
 
 
-def plot(results: dict, path: Path) -> None:
-    """Bars: accuracy at each percentage, trained beside random trunk."""
+def plot(cells: list[Cell], path: Path) -> None:
+    """Bars of the classification: accuracy at each share of the labels, by trunk."""
+    rows = {key: scores for key, scores in by_row(cells).items() if key[0] not in DENSE}
     axes = (figure := Figure(figsize=(5, 3.5), layout="constrained")).subplots()
-    for shift, trunk, colour in ((-0.2, "trained", "#0072B2"), (0.2, "random", "#999999")):
-        rows = [row for row in results["probes"] if row["trunk"] == trunk]
-        places, heights = [n + shift for n in range(len(rows))], [row["accuracy"] for row in rows]
-        axes.bar_label(axes.bar(places, heights, 0.38, color=colour, label=f"{trunk} trunk"), fmt="%.1f")
-        axes.set_xticks(range(len(rows)), [f"{row['percent']} % of the labels" for row in rows])
+    for number, (trunk, colour) in enumerate(COLOURS.items()):
+        heights = [scores.get(trunk, float("nan")) for scores in rows.values()]
+        places = [place + 0.27 * (number - 1) for place in range(len(rows))]
+        axes.bar_label(axes.bar(places, heights, 0.25, color=colour, label=trunk), fmt="%.1f")
+    axes.set_xticks(
+        range(len(rows)), [f"{task}, {'all' if shots == 'all' else shots + ' %'}" for task, shots, _ in rows]
+    )
     axes.set(ylabel="top-1 accuracy, %", ylim=(0, 112), yticks=range(0, 101, 20))
-    axes.set_title(f"Frozen mn-mini ({results['upstream_set']}), linear probe on {results['probe_set']}", fontsize=10)
-    axes.legend(ncols=2, frameon=False, loc="upper left")
+    axes.set_title("Frozen trunks, linear head, by share of the labels", fontsize=10)
+    axes.legend(ncols=3, frameon=False, loc="upper left")
     figure.savefig(path, dpi=150)
 
 
 def main() -> None:
     """Run the demo."""
-    parser = argparse.ArgumentParser(description="Train mn-mini on one real set, probe it on another.")
+    parser = argparse.ArgumentParser(description="Train mn-mini on real pictures, judge it on others.")
     parser.add_argument("--packs", choices=("auto", *VARIANTS), default="auto", help="which real sets")
-    parser.add_argument("--quick", action="store_true", help="a minute: pip's packs, less training, 10 %% only")
+    parser.add_argument(
+        "--quick", action="store_true", help="two minutes: pip's packs, less training, one task at 10 %%"
+    )
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/demo"))
     args = parser.parse_args()
     start = time.time()
     name = choose("pip", dense=()) if args.quick else choose(args.packs)
-    work_dir = args.work_dir / (f"{name}-quick" if args.quick else name)
-    results = run(VARIANTS[name], work_dir, args.quick)
-    (work_dir / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    plot(results, work_dir / "accuracy.png")
-    if not args.quick:
-        scores = judge(tool, VARIANTS[name].downstream, results["upstream"]["checkpoint"], work_dir / "gvb")
-        print(f"\n{scores}\n{work_dir}/gvb/report.html, report.md, results.json")
-    print(f"\n{table(results)}\n{work_dir}/accuracy.png, results.json; {time.time() - start:.0f} s in total")
+    variant, work_dir = VARIANTS[name], args.work_dir / (f"{name}-quick" if args.quick else name)
+    less = {"train_cfg.max_epochs": 4, "param_scheduler.1.end": 4, "param_scheduler.1.T_max": 2} if args.quick else {}
+    step = train(variant, work_dir / "upstream", less)
+    cells = judge(variant, step["checkpoint"], work_dir / "gvb", args.quick)
+    plot(cells, work_dir / "accuracy.png")
+    learnt = f"mn-mini on {variant.packs[0]}: {variant.metric} {step['score']:.2f} %, {step['seconds']:.0f} s; judged:"
+    print(f"\n{learnt}\n{table(cells)}\n{work_dir}/accuracy.png, gvb/report.html; {time.time() - start:.0f} s in total")
 
 
 if __name__ == "__main__":
