@@ -9,7 +9,7 @@ RUN := .venv/bin/python
 
 help:
 	@echo "make setup   create .venv with everything in it (safe to repeat)"
-	@echo "make demo    train a small MetaNet on real pictures and probe it on others"
+	@echo "make demo    train a small MetaNet on real pictures, judge it on others"
 	@echo "make test    lint and every test"
 	@echo "make fast    the tests that take seconds"
 	@echo "make lint    ruff, mypy, codespell"

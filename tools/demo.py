@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,29 +100,35 @@ def train(variant: Variant, folder: Path, options: dict[str, object]) -> dict[st
 
 
 def judge(variant: Variant, checkpoint: str, folder: Path, quick: bool) -> list[Cell]:
-    """Fill the grid in ``folder``, write its report there, and return its cells."""
+    """Fill the grid in ``folder``, a core a process, write its report there, and return its cells."""
     trunks = {
         "random": ["mn-mini", "--checkpoint", "random"],
         "trained": ["mn-mini", "--checkpoint", checkpoint],
         "ImageNet": ["efficientnet-lite0"],
     }
-    parts = [(variant.classification, "10,all"), (",".join(DENSE), "all")]
+    parts = {"dense": (",".join(DENSE), "all"), "classification": (variant.classification, "10,all")}
     if quick:
-        parts = [(variant.classification, "10")]
+        parts = {"classification": (variant.classification, "10")}
         del trunks["ImageNet"]
-    for name, words in trunks.items():
-        for tasks, shots in parts:
-            which = ["--trunk", *words, "--name", name, "--tasks", tasks, "--shots", shots, "--baseline", "random"]
-            tool("test.py", [str(SUITE), *which, "--work-dir", str(folder)], folder.parent / f"gvb-{name}")
+
+    def fill(job: tuple[str, str], *more: str) -> None:
+        (name, part), (tasks, shots) = job, parts[job[1]]
+        which = ["--trunk", *trunks[name], "--name", name, "--tasks", tasks, "--shots", shots, *more]
+        log = folder.parent / f"gvb-{name}-{part}"
+        tool("test.py", [str(SUITE), *which, "--work-dir", str(folder)], log, OMP_NUM_THREADS="1")
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(fill, [(name, part) for part in parts for name in trunks]))
+    fill(("random", "classification"), "--baseline", "random")  # all is there: the report once more
     return [cell for cell in read(folder).cells if cell["status"] == "done"]
 
 
-def tool(name: str, args: list[str], folder: Path) -> None:
+def tool(name: str, args: list[str], folder: Path, **env: str) -> None:
     """Run a tool of the project; its progress goes to the terminal, all it says to a log file."""
     folder.mkdir(parents=True, exist_ok=True)
     log, command = folder / f"{name}.log", [sys.executable, str(TOOLS / name), *args]
     print(f"{folder.name}: tools/{name}, log in {log}", flush=True)
-    env = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}  # threads that spin at barriers crawl beside data workers
+    env = {"OMP_WAIT_POLICY": "PASSIVE", **env, **os.environ}  # threads that spin at barriers crawl beside data workers
     pipe = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=env)
     with log.open("w") as file, subprocess.Popen(command, **pipe) as process:
         for line in process.stdout:

@@ -1,4 +1,4 @@
-"""mn-mini, supervised, on Fashion-MNIST: the upstream stage of the demo (small twin of the in1k configs here).
+"""mn-mini, supervised, on Fashion-MNIST: the demo without npm (small twin of the in1k configs here).
 
 Paper: INTERN (arXiv 2111.08687), GV-A; data: Fashion-MNIST (arXiv 1708.07747)
 Expected: 88.2 % top-1 on the 10 000 test images

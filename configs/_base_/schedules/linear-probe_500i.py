@@ -1,7 +1,7 @@
 """Linear probe in 500 iterations: SGD with GV-B's momentum; the rate falls to zero along a cosine.
 
 Learning rate and momentum are GV-B's own (10 000 iterations there); of 0.003 to 0.1 the rate is the best or level
-with it for the trained and for the random trunk alike (docs/demo.md). No weight decay: the feature is normalised.
+with it for the trained and for the random trunk alike. No weight decay: the feature is normalised.
 """
 
 optim_wrapper = dict(optimizer=dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=0.0))
