@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -32,7 +33,9 @@ from interngv.gvd.open_data import OpenDataError, pack_facts
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / "configs"
 SUITE = CONFIGS / "gvb/open.py"
+GRID = "gvb"  # the benchmark's folder, beside the training's
 DENSE = ("tree-crowns", "nuclei", "motorcycle")
+VOCABULARY = Path("data/vocabulary/bpe-4096.json")
 COLOURS = {"random": "#999999", "trained": "#0072B2", "ImageNet": "#E69F00"}
 PROGRESS = re.compile(r"((?:Epoch|Iter)\((?:train|val|test)\).*|^\[\d+/\d+\] .*)")
 
@@ -65,8 +68,8 @@ def choose(packs: str, dense: tuple[str, ...] = DENSE) -> str:
         try:
             for pack in (*VARIANTS[name].packs, VARIANTS[name].classification, *dense):
                 prepare(pack)
-            if "wordnet" in VARIANTS[name].packs:
-                train_vocabulary(["data/wordnet"])
+            if "wordnet" in VARIANTS[name].packs and not VOCABULARY.exists():
+                train_vocabulary(["data/wordnet"], out=VOCABULARY)
         except OpenDataError as error:
             if name == names[-1]:
                 raise SystemExit(f"error: {error}") from error
@@ -81,13 +84,16 @@ def train(variant: Variant, folder: Path, options: dict[str, object]) -> dict[st
     config = str(CONFIGS / variant.config)
     text = load_config(config, dict(options)).pretty_text
     data = [pack_facts(name).sha256 for name in variant.packs]
-    key = hashlib.sha256("\n".join([interngv.__version__, text, *data]).encode()).hexdigest()
+    if str(VOCABULARY) in text:
+        data.append(hashlib.sha256(VOCABULARY.read_bytes()).hexdigest())
+    key = hashlib.sha256("\n".join([interngv.__version__, variant.metric, text, *data]).encode()).hexdigest()
     record = folder / "step.json"
     step = json.loads(record.read_text()) if record.is_file() else {}
     if step.get("key") == key and Path(step["checkpoint"]).exists():
         print(f"{folder.name}: kept from an earlier run", flush=True)
         return step
     record.unlink(missing_ok=True)
+    shutil.rmtree(folder.parent / GRID, ignore_errors=True)  # it judged other weights
     pairs = [f"{name}={value}" for name, value in options.items()]
     start, common = time.time(), ["--work-dir", str(folder), *(["--cfg-options", *pairs] if pairs else [])]
     tool("train.py", [config, *common], folder)
@@ -111,15 +117,17 @@ def judge(variant: Variant, checkpoint: str, folder: Path, quick: bool) -> list[
         parts = {"classification": (variant.classification, "10")}
         del trunks["ImageNet"]
 
-    def fill(job: tuple[str, str], *more: str) -> None:
-        (name, part), (tasks, shots) = job, parts[job[1]]
+    def fill(name: str, part: str, log: str, *more: str) -> None:
+        tasks, shots = parts[part]
         which = ["--trunk", *trunks[name], "--name", name, "--tasks", tasks, "--shots", shots, *more]
-        log = folder.parent / f"gvb-{name}-{part}"
-        tool("test.py", [str(SUITE), *which, "--work-dir", str(folder)], log, OMP_NUM_THREADS="1")
+        tool("test.py", [str(SUITE), *which, "--work-dir", str(folder)], folder.parent / log, OMP_NUM_THREADS="1")
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(fill, [(name, part) for part in parts for name in trunks]))
-    fill(("random", "classification"), "--baseline", "random")  # all is there: the report once more
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with ThreadPoolExecutor(cores) as pool:
+        jobs = [pool.submit(fill, name, part, f"gvb-{name}-{part}") for part in parts for name in trunks]
+    for job in jobs:
+        job.result()
+    fill("random", "classification", "gvb-report", "--baseline", "random")  # nothing is left to measure
     return [cell for cell in read(folder).cells if cell["status"] == "done"]
 
 
@@ -128,7 +136,7 @@ def tool(name: str, args: list[str], folder: Path, **env: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     log, command = folder / f"{name}.log", [sys.executable, str(TOOLS / name), *args]
     print(f"{folder.name}: tools/{name}, log in {log}", flush=True)
-    env = {"OMP_WAIT_POLICY": "PASSIVE", **env, **os.environ}  # threads that spin at barriers crawl beside data workers
+    env = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **env}  # threads that spin at barriers crawl beside data workers
     pipe = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=env)
     with log.open("w") as file, subprocess.Popen(command, **pipe) as process:
         for line in process.stdout:
@@ -188,7 +196,7 @@ def main() -> None:
     variant, work_dir = VARIANTS[name], args.work_dir / (f"{name}-quick" if args.quick else name)
     less = {"train_cfg.max_epochs": 4, "param_scheduler.1.end": 4, "param_scheduler.1.T_max": 2} if args.quick else {}
     step = train(variant, work_dir / "upstream", less)
-    cells = judge(variant, step["checkpoint"], work_dir / "gvb", args.quick)
+    cells = judge(variant, step["checkpoint"], work_dir / GRID, args.quick)
     plot(cells, work_dir / "accuracy.png")
     learnt = f"mn-mini on {variant.packs[0]}: {variant.metric} {step['score']:.2f} %, {step['seconds']:.0f} s; judged:"
     print(f"\n{learnt}\n{table(cells)}\n{work_dir}/accuracy.png, gvb/report.html; {time.time() - start:.0f} s in total")

@@ -226,12 +226,11 @@ class _Buffer:
 
     def follow(self) -> None:
         """Take the module's present tensor for the one that the copy is of."""
-        now = self.module._buffers[self.name]
-        is_same, self.tensor = now is self.tensor, now
+        self.tensor = now = self.module._buffers[self.name]
         if now is None:
             return
         self._version = now._version
-        if not is_same and (self.copy is None or (self.copy.shape, self.copy.dtype) != (now.shape, now.dtype)):
+        if self.copy is None or (self.copy.shape, self.copy.dtype) != (now.shape, now.dtype):
             self.copy = torch.empty_like(now)
 
 

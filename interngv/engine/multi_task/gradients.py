@@ -26,6 +26,9 @@ class Gradients:
         shared = {id(param) for param in trunk}
         self._on_trunk = [id(param) in shared for param in self._params]
         self._is_sharded = any(hasattr(param, "to_local") for param in self._params)
+        self._by_type: dict[torch.dtype, list[int]] = {}  # places of the parameters
+        for place, param in enumerate(self._params):
+            self._by_type.setdefault(param.dtype, []).append(place)
 
     @property
     def device(self) -> torch.device:
@@ -55,17 +58,22 @@ class Gradients:
     def faulty(self, grads: Grads) -> Tensor:
         """() 1 where any gradient is not finite, else 0."""
         found, one = torch.zeros(1, device=self.device), torch.ones(1, device=self.device)
-        # torch's kernel for loss scaling, here with a scale of 1: the one that looks at all tensors in one call.
-        torch._amp_foreach_non_finite_check_and_unscale_([grad for grad in grads if grad is not None], found, one)
+        for dtype, places in self._by_type.items():
+            there = [grad for grad in map(grads.__getitem__, places) if grad is not None]
+            if dtype == torch.bfloat16 and there:  # which the kernel below does not take on every GPU
+                found += ~torch.stack(torch._foreach_norm(there, torch.inf)).isfinite().all()
+            elif there:
+                # The kernel for loss scaling, here with a scale of 1: the one that looks at all tensors in one call.
+                torch._amp_foreach_non_finite_check_and_unscale_(there, found, one)
         if self._is_sharded:
             all_reduce(found, op="max")
-        return found[0]
+        return found[0].clamp(max=1)
 
     def norms(self, grads: Grads) -> Tensor:
         """(2,) L2 norms: of the trunk's part and of the whole."""
         there = [grad for grad in grads if grad is not None]
         on_trunk = [is_on for is_on, grad in zip(self._on_trunk, grads, strict=True) if grad is not None]
-        each = torch.stack(torch._foreach_norm(there))
+        each = torch.stack(torch._foreach_norm(there)) if there else torch.zeros(0, device=self.device)
         both = torch.stack([torch.linalg.vector_norm(each[on_trunk]), torch.linalg.vector_norm(each)])
         if self._is_sharded:
             both.square_()

@@ -73,7 +73,8 @@ class TaskStep:
         conflict_every: every so many steps the cosines between the sources' gradients on the trunk are measured:
             among those of the step, or, where a step has one part, against the last gradient of every other source,
             for which a copy of each source's is kept (the size of the trunk).
-        norm_every: a source's gradient norm is measured once in so many steps, and wherever it is clipped.
+        norm_every: of so many steps the first that draws a source measures its gradient's norm; where a clip limits it,
+            every step does.
         guard: decides what is sound; one with its defaults where left out.
         rank_tasks: where every process has its own part (schedule ``'rank'``), the task of every source of the run.
             Gradients are then checked in their process and averaged after it, so that a fault stays with its source.
@@ -89,7 +90,7 @@ class TaskStep:
         conflict_every: int = 0,
         guard: Guard | None = None,
         rank_tasks: Mapping[str, str] | None = None,
-        norm_every: int = 1,
+        norm_every: int = 10,
     ) -> None:
         if norm_every < 1:
             raise UserError(f"norm_every={norm_every}: expected a number of steps, 1 or more")
@@ -115,26 +116,28 @@ class TaskStep:
         """
         self._bind(model, optim_wrapper)
         step, is_alone = optim_wrapper.inner_count, len(parts) == 1
-        total, report = self._earlier(), StepReport()
-        grads: Grads | None = None
+        total, report, stays = self._earlier(), StepReport(), False
         for name, part in parts.items():
             optim_wrapper._inner_count = step
             self._statistics.keep()
             loss, terms = self._backward(part)
             grads = self._gradients.there()
             is_faulty = self._gradients.faulty(grads)
-            norm = self._measure(name, part.task, grads, step)
-            self._judge(report, step, self._exchange(name, part, loss, norm, is_faulty, terms))
+            norms = self._measure(name, part.task, grads, step)
+            self._judge(report, step, self._exchange(name, part, loss, is_faulty, norms, terms))
             skipped = report.sources[name].skipped
             if skipped is None:
+                if norms is not None:
+                    self._measured[name] = step // self._norm_every
                 self._conflicts.note(self._gradients, name, grads, step, is_alone)
                 total = grads if total is None else added(total, grads)
             elif skipped != "overflow":
                 self._statistics.put_back()
-            if total is not grads or not is_alone:
+            stays = is_alone and total is grads
+            if not stays:
                 self._gradients.clear()
         optim_wrapper._inner_count = step + 1
-        self._update(total, is_there=is_alone and total is grads)
+        self._update(total, stays)
         report.conflicts = self._conflicts.measured(self._gradients, step, is_alone)
         return report
 
@@ -183,28 +186,31 @@ class TaskStep:
         return one if scaler is None else scaler.scale(one)
 
     def _measure(self, name: str, task: str, grads: Grads, step: int) -> Tensor | None:
-        """() norm of the gradient on the trunk, None where it is neither due nor needed to limit the whole."""
-        max_norm, stretch = self._max_norms.get(task, self._max_norms.get("")), step // self._norm_every
-        if max_norm is None and self._measured.get(name) == stretch:
+        """(2,) norms of the gradient, whose whole is then limited; None where they are neither due nor needed."""
+        max_norm = self._max_norms.get(task, self._max_norms.get(""))
+        if max_norm is None and self._measured.get(name) == step // self._norm_every:
             return None
-        self._measured[name] = stretch
-        on_trunk, whole = self._gradients.norms(grads) / self._unit()
+        self._optim_wrapper._inner_count = step  # the backward pass has counted it, and its scale is asked for
+        norms = self._gradients.norms(grads) / self._unit()
         if max_norm is not None:
-            scale(grads, (max_norm / (whole + 1e-6)).clamp(max=1.0))
-        return on_trunk
+            scale(grads, (max_norm / (norms[1] + 1e-6)).clamp(max=1.0))
+        return norms
 
     def _exchange(
         self,
         name: str,
         part: SourceBatch,
         loss: Tensor,
-        norm: Tensor | None,
         is_faulty: Tensor,
+        norms: Tensor | None,
         terms: Mapping[str, Tensor],
     ) -> list["_Found"]:
         """What the processes found together, for each source that any of them had."""
-        found = torch.stack([loss.to(is_faulty), is_faulty, is_faulty.new_zeros(()) if norm is None else norm])
-        counts = [float(norm is not None), float(part.size), float(len(part.unreadable)), 1.0]
+        norm = is_faulty.new_zeros(())
+        if norms is not None:
+            norm, is_faulty = norms[0].to(is_faulty), is_faulty.maximum(~norms[1].isfinite())
+        found = torch.stack([loss.to(is_faulty), is_faulty, norm])
+        counts = [float(norms is not None), float(part.size), float(len(part.unreadable)), 1.0]
         own = [value.detach().to(found).flatten() for value in terms.values()]
         if get_world_size() == 1:
             numbers = torch.cat([found, *own]).tolist()  # the one time that the host waits for the device
@@ -247,12 +253,12 @@ class TaskStep:
             return False
         return scaler.get_scale() > 1
 
-    def _update(self, total: Grads | None, is_there: bool) -> None:
-        """Give the parameters the sum, and step where the wrapper's accumulation is complete and anything counted."""
+    def _update(self, total: Grads | None, stays: bool) -> None:
+        """Give the parameters the sum, where it does not stay in them; step where an accumulation is complete."""
         should_step = self._optim_wrapper.should_update()
         if self._rank_tasks and should_step:
-            total, is_there = self._gradients.mean_over_ranks(total), False
-        if total is not None and not is_there:
+            total, stays = self._gradients.mean_over_ranks(total), False
+        if total is not None and not stays:
             self._gradients.put(total)
         if not should_step:
             return

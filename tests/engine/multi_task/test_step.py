@@ -17,6 +17,7 @@ from two_processes import in_two_processes
 from interngv.engine import AmpOptimWrapper
 from interngv.engine.multi_task import SourceBatch
 from interngv.engine.multi_task.faults import Guard
+from interngv.engine.multi_task.gradients import Gradients
 from interngv.engine.multi_task.step import StepReport, TaskStep
 from interngv.errors import UserError
 
@@ -145,6 +146,44 @@ def test_norms_are_measured_once_in_a_stretch_of_steps_and_wherever_they_are_cli
             assert (sources["parity"].grad_norm is not None) == (step % 4 == 1)
     with pytest.raises(UserError, match="norm_every=0: expected a number of steps"):
         TaskStep(norm_every=0)
+
+
+@pytest.mark.parametrize(("counts", "steps"), [(2, 4), (4, 6)])
+def test_norms_are_those_of_the_unscaled_gradient_up_to_the_last_step_of_an_accumulation(
+    counts: int, steps: int
+) -> None:
+    model = shared_model()
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.0), accumulative_counts=counts)
+    wrapper.initialize_count_status(model, 0, steps)
+    task_step = TaskStep(clip=dict(max_norm=1e9))
+    for step in range(steps):
+        expected = flat(naive(model, both(step))["digit"], "trunk.").norm()
+        report = task_step.step(model, both(step), wrapper)
+        assert report.sources["digit"].grad_norm == pytest.approx(float(expected), rel=1e-4)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_gradient_whose_norm_overflows_is_left_out_and_one_of_no_parameter_is_zero() -> None:
+    model = shared_model()
+    hook = model.tasks["digit"].head[1].bias.register_hook(lambda grad: torch.full_like(grad, 3e38))
+    report = TaskStep().step(model, both(0), sgd(model)).sources
+    assert (report["digit"].skipped, report["parity"].skipped) == ("non-finite", None)
+    hook.remove()
+    frozen = shared_model().trunk.requires_grad_(False)
+    nothing = [None] * len(list(frozen.parameters()))
+    gradients = Gradients(list(frozen.parameters()), frozen.parameters())
+    assert gradients.faulty(nothing) == 0 and gradients.norms(nothing).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("value", [1.0, float("inf"), float("-inf"), float("nan")])
+def test_any_value_that_is_not_finite_is_found_and_none_is_changed(dtype: torch.dtype, value: float) -> None:
+    params = [torch.nn.Parameter(torch.zeros(3, 5)), torch.nn.Parameter(torch.zeros(7, dtype=dtype))]
+    grads = [torch.randn(3, 5), torch.tensor([-0.0, 1e-7, 2.0, value, 0.5, -3.0, 1e-5]).to(dtype)]
+    before = [grad.clone() for grad in grads]
+    found = Gradients(params, params).faulty(grads)
+    assert float(found) == (0.0 if value == 1.0 else 1.0)
+    assert all(torch.equal(a, b) or value != value for a, b in zip(grads, before, strict=True))
 
 
 @pytest.mark.parametrize("clip", [dict(max_norm=0.1), dict(digit=dict(max_norm=0.1))])
@@ -319,7 +358,7 @@ def test_two_processes_are_one_with_the_doubled_batch(name: str, rest: dict, tmp
 def train_apart(rank: int, faulty: list[int]) -> dict:
     model = shared_model(norm=False)
     wrapper = sgd(model)
-    task_step = TaskStep(rank_tasks=dict(zip(TASKS, TASKS, strict=True)))
+    task_step = TaskStep(rank_tasks=dict(zip(TASKS, TASKS, strict=True)), norm_every=1)
     ours, skipped, sizes = wrapped(model), [], []
     for step in range(6):
         one = part(TASKS[rank], step)
@@ -337,7 +376,7 @@ def test_ranks_with_tasks_of_their_own_average_and_keep_a_fault_to_its_task(tmp_
     assert first["skipped"] == second["skipped"] == [["non-finite", ""] if step == 2 else ["", ""] for step in range(6)]
     assert first["sizes"] == [[16, 16]] * 6 and first["grad_norms"] == second["grad_norms"]
     model = shared_model(norm=False, loss_weights=dict(digit=0.5, parity=0.5))
-    wrapper, task_step = sgd(model), TaskStep()
+    wrapper, task_step = sgd(model), TaskStep(norm_every=1)
     for step in range(6):
         parts = both(step)
         if step == 2:
