@@ -33,7 +33,7 @@ val_dataloader = dict(dataset=dict(folder, split=None, pipeline=_base_.load + se
 test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [dict(type="LinearLR", start_factor=0.1, end=5, by_epoch=False)]
-train_cfg = dict(max_iters=40, val_interval=40)
+train_cfg = dict(max_iters=60, val_interval=60)
 default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=10))
 """
 
@@ -71,6 +71,6 @@ def test_a_stage_learns_and_resumes_with_a_half_full_bank(config: Path, tmp_path
         (tmp_path / "whole" / name).rename(tmp_path / "cut" / name)
     (tmp_path / "cut/last_checkpoint").write_text(str(tmp_path / "cut/iter_20"))
     train(config, tmp_path / "cut", "--resume")
-    whole, again = (load_file(tmp_path / name / "iter_40/weights.safetensors") for name in ("whole", "cut"))
+    whole, again = (load_file(tmp_path / name / "iter_60/weights.safetensors") for name in ("whole", "cut"))
     assert any(name.startswith("losses.nn_text.bank.") for name in whole) and whole.keys() == again.keys()
     assert [name for name in whole if not whole[name].equal(again[name])] == []
