@@ -271,11 +271,11 @@ def main() -> None:
     stall, peaks = save_stall(args.rounds), memory()
     goals = [
         Goal("step / bare loop", steps["ours"] / steps["bare loop"], 1.05, at_most=True),
-        Goal("step / mmengine", steps["ours"] / steps["mmengine"], 1.0, at_most=True),
+        Goal("step / mmengine", steps["ours"] / steps["mmengine, fused"], 1.0, at_most=True),
         Goal("resume at 10 000 / at 10", resume[10_000] / resume[10], 1.2, at_most=True),
         Goal("memory of three tasks / three models", peaks["shared"] / peaks["separate"], 1.0, at_most=True),
     ]
-    print(f"step with equal kernels {steps['ours'] / steps['mmengine, fused']:.3f}x mmengine's")
+    print(f"step {steps['ours'] / steps['mmengine']:.3f}x mmengine's from a config that names no kernels")
     print(f"save stall {stall['ours']:.2f} s, mmengine's {stall['mmengine']:.2f} s")
     finish("engine", goals, args.check)
 
