@@ -61,22 +61,19 @@ VARIANTS = {
 }
 
 
-def choose(packs: str, dense: tuple[str, ...] = DENSE) -> str:
-    """Prepare the data of a variant and return its name; ``auto`` takes the first whose packages can be had."""
-    names = list(VARIANTS) if packs == "auto" else [packs]
-    for name in names:
-        try:
-            for pack in (*VARIANTS[name].packs, VARIANTS[name].classification, *dense):
-                prepare(pack)
-            if "wordnet" in VARIANTS[name].packs and not VOCABULARY.exists():
-                train_vocabulary(["data/wordnet"], out=VOCABULARY)
-        except OpenDataError as error:
-            if name == names[-1]:
-                raise SystemExit(f"error: {error}") from error
-            print(f"{error}\nthe demo goes on without: it takes the next variant", flush=True)
-        else:
-            return name
-    raise AssertionError
+def choose(name: str, *others: str, dense: tuple[str, ...] = DENSE) -> str:
+    """Prepare the data of the first of these variants whose packages can be had, and return its name."""
+    try:
+        for pack in (*VARIANTS[name].packs, VARIANTS[name].classification, *dense):
+            prepare(pack)
+        if "wordnet" in VARIANTS[name].packs and not VOCABULARY.exists():
+            train_vocabulary(["data/wordnet"], out=VOCABULARY)
+    except OpenDataError as error:
+        if not others:
+            raise SystemExit(f"error: {error}") from error
+        print(f"{error}\nthe demo goes on without: it takes the variant '{others[0]}'", flush=True)
+        return choose(*others, dense=dense)
+    return name
 
 
 def train(variant: Variant, folder: Path, options: dict[str, object]) -> dict[str, object]:
@@ -173,9 +170,8 @@ def plot(cells: list[Cell], path: Path) -> None:
         heights = [scores.get(trunk, float("nan")) for scores in rows.values()]
         places = [place + 0.27 * (number - 1) for place in range(len(rows))]
         axes.bar_label(axes.bar(places, heights, 0.25, color=colour, label=trunk), fmt="%.1f")
-    axes.set_xticks(
-        range(len(rows)), [f"{task}, {'all' if shots == 'all' else shots + ' %'}" for task, shots, _ in rows]
-    )
+    labels = [f"{task}, {shots if shots == 'all' else shots + ' %'}" for task, shots, _ in rows]
+    axes.set_xticks(range(len(rows)), labels)
     axes.set(ylabel="top-1 accuracy, %", ylim=(0, 112), yticks=range(0, 101, 20))
     axes.set_title("Frozen trunks, linear head, by share of the labels", fontsize=10)
     axes.legend(ncols=3, frameon=False, loc="upper left")
@@ -186,20 +182,21 @@ def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description="Train mn-mini on real pictures, judge it on others.")
     parser.add_argument("--packs", choices=("auto", *VARIANTS), default="auto", help="which real sets")
-    parser.add_argument(
-        "--quick", action="store_true", help="two minutes: pip's packs, less training, one task at 10 %%"
-    )
+    parser.add_argument("--quick", action="store_true", help="two minutes: pip's packs, one task at 10 %%")
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/demo"))
     args = parser.parse_args()
     start = time.time()
-    name = choose("pip", dense=()) if args.quick else choose(args.packs)
+    wanted = list(VARIANTS) if args.packs == "auto" else [args.packs]
+    name = choose("pip", dense=()) if args.quick else choose(*wanted)
     variant, work_dir = VARIANTS[name], args.work_dir / (f"{name}-quick" if args.quick else name)
     less = {"train_cfg.max_epochs": 4, "param_scheduler.1.end": 4, "param_scheduler.1.T_max": 2} if args.quick else {}
     step = train(variant, work_dir / "upstream", less)
     cells = judge(variant, step["checkpoint"], work_dir / GRID, args.quick)
     plot(cells, work_dir / "accuracy.png")
     learnt = f"mn-mini on {variant.packs[0]}: {variant.metric} {step['score']:.2f} %, {step['seconds']:.0f} s; judged:"
-    print(f"\n{learnt}\n{table(cells)}\n{work_dir}/accuracy.png, gvb/report.html; {time.time() - start:.0f} s in total")
+    print(
+        f"\n{learnt}\n{table(cells)}\n{work_dir}/accuracy.png, {GRID}/report.html; {time.time() - start:.0f} s in total"
+    )
 
 
 if __name__ == "__main__":

@@ -226,12 +226,12 @@ class _Buffer:
 
     def follow(self) -> None:
         """Take the module's present tensor for the one that the copy is of."""
-        self.tensor = now = self.module._buffers[self.name]
-        if now is None:
+        self.tensor = self.module._buffers[self.name]
+        if self.tensor is None:
             return
-        self._version = now._version
-        if self.copy is None or (self.copy.shape, self.copy.dtype) != (now.shape, now.dtype):
-            self.copy = torch.empty_like(now)
+        self._version = self.tensor._version
+        if self.copy is None or (self.copy.shape, self.copy.dtype) != (self.tensor.shape, self.tensor.dtype):
+            self.copy = torch.empty_like(self.tensor)
 
 
 def _copy(pairs: list[tuple[Tensor | None, Tensor | None]]) -> None:

@@ -61,13 +61,13 @@ class Gradients:
         for dtype, places in self._by_type.items():
             there = [grad for grad in map(grads.__getitem__, places) if grad is not None]
             if dtype == torch.bfloat16 and there:  # which the kernel below does not take on every GPU
-                found += ~torch.stack(torch._foreach_norm(there, torch.inf)).isfinite().all()
+                found = found.maximum(~torch.stack(torch._foreach_norm(there, torch.inf)).isfinite().all())
             elif there:
                 # The kernel for loss scaling, here with a scale of 1: the one that looks at all tensors in one call.
                 torch._amp_foreach_non_finite_check_and_unscale_(there, found, one)
         if self._is_sharded:
             all_reduce(found, op="max")
-        return found[0].clamp(max=1)
+        return found[0]
 
     def norms(self, grads: Grads) -> Tensor:
         """(2,) L2 norms: of the trunk's part and of the whole."""

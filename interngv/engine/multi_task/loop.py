@@ -136,20 +136,15 @@ class MetaTrainLoop(IterBasedTrainLoop):
         for name, one in report.sources.items():
             self._samples[name] += one.size
             self._unreadable[name] += one.unreadable
-            found = {"loss": one.loss} | one.terms if one.skipped is None else {}
-            norm = {"grad_norm": one.grad_norm} if found and one.grad_norm is not None else {}
-            row = (
-                found
-                | norm
-                | {
-                    "samples": self._samples[name],
-                    "epochs": self._samples[name] / self._sizes[name],
-                    "data_time": self._waited,
-                    "skipped": self._guard.skipped[name],
-                    "unreadable": self._unreadable[name],
-                }
-            )
-            outputs |= {f"{name}/{key}": value for key, value in row.items()}
+            found = {"loss": one.loss, "grad_norm": one.grad_norm, **one.terms} if one.skipped is None else {}
+            row: dict[str, float | None] = found | {
+                "samples": self._samples[name],
+                "epochs": self._samples[name] / self._sizes[name],
+                "data_time": self._waited,
+                "skipped": self._guard.skipped[name],
+                "unreadable": self._unreadable[name],
+            }
+            outputs |= {f"{name}/{key}": value for key, value in row.items() if value is not None}
         outputs |= {f"{CONFLICT}/{pair}": value for pair, value in report.conflicts.items()}
         remember_little(self.runner.message_hub, (name for name in outputs if "/" in name))
         return outputs

@@ -61,13 +61,11 @@ class Reader(Dataset):
         ids: list[int] = []
         unreadable: list[str] = []
         for epoch, index in zip(epochs, indices, strict=True):
-            candidate, sample = index, self._sample(name, index, unreadable)
-            others = self._others(name, epoch, index) if sample is None else ()
-            for candidate in others:
+            for candidate in self._candidates(name, epoch, index):
                 sample = self._sample(name, candidate, unreadable)
                 if sample is not None:
                     break
-            if sample is None:
+            else:
                 return Read(None, ids, unreadable)
             samples.append(sample)
             ids.append(candidate)
@@ -77,11 +75,12 @@ class Reader(Dataset):
             error.add_note(f"while collating samples {ids} of source '{name}'")
             raise
 
-    def _others(self, name: str, epoch: int, index: int) -> Iterator[int]:
-        """Other samples of the source, in a random order."""
+    def _candidates(self, name: str, epoch: int, index: int) -> Iterator[int]:
+        """The sample itself, then others in a random order."""
+        yield index
         n = self.sources[name].size
         others = permuted(np.arange(min(n, _TRIES)), n, key(self._seed, name, epoch, index, "substitute"))
-        return (other for other in others.tolist() if other != index)
+        yield from (other for other in others.tolist() if other != index)
 
     def _sample(self, name: str, index: int, unreadable: list[str]) -> Any:
         self._places.mark(name, index)

@@ -234,12 +234,11 @@ class TaskStep:
         for source, task, sums, terms in found:
             loss = sums.loss / sums.processes
             norm = sums.grad_norm / sums.measured if sums.measured else None
-            is_faulty = sums.faults > 0 or not math.isfinite(loss)
-            if is_faulty and math.isfinite(loss) and self._scale_is_too_high():
+            if sums.faults and math.isfinite(loss) and self._scale_is_too_high():
                 skipped: str | None = "overflow"
                 self._overflowed = True
             else:
-                skipped = self._guard.judge(source, loss, not is_faulty, step)
+                skipped = self._guard.judge(source, loss, not sums.faults and math.isfinite(loss), step)
             size, unreadable = int(sums.size), int(sums.unreadable)
             report.sources[source] = TaskReport(task, loss, norm, size, unreadable, skipped, terms)
             if skipped is None:
